@@ -1,0 +1,61 @@
+# `make` lists what there is to make.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export PATH := $(CURDIR)/.tools/bin:$(PATH):$(shell go env GOPATH 2>/dev/null)/bin
+
+# How long go test may take for one package, and what else it is told: make test TESTFLAGS='-run TestResume -count=5'
+TIMEOUT ?= 15m
+TESTFLAGS ?=
+# make soak DURATION=1h
+DURATION ?= 10m
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## build and run the server: make run ARGS='--port 9000'
+	@scripts/deps.sh run
+	@$(MAKE) --no-print-directory build
+	@exec bin/trunkline serve $(ARGS)
+
+.PHONY: build
+build: ## build bin/trunkline
+	@mkdir -p bin
+	go build -trimpath -o bin/trunkline ./cmd/trunkline
+
+.PHONY: test
+test: ## check everything: what is missing is installed first
+	@scripts/deps.sh test
+	@$(MAKE) --no-print-directory lint vuln
+	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory build
+
+.PHONY: lint
+lint: ## gofmt, go vet and golangci-lint
+	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done | xargs gofmt -l); \
+		[ -z "$$files" ] || { echo "not formatted (make fmt does it):"; echo "$$files"; exit 1; }
+	go vet ./...
+	golangci-lint run
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what is called
+	@scripts/vuln.sh
+
+.PHONY: soak
+soak: ## run the checker of the delivery guarantees for long: make soak DURATION=1h
+	go test ./internal/checker -run TestChecker -checker.duration=$(DURATION) -timeout 0 -v
+
+.PHONY: bench
+bench: build ## measure this machine: make bench ARGS='…'
+	bin/trunkline bench $(ARGS)
+
+.PHONY: fmt
+fmt: ## format the Go code
+	golangci-lint fmt
+
+.PHONY: clean
+clean: ## remove what was built; the tools in .tools stay
+	rm -rf bin dist

@@ -1,0 +1,136 @@
+package trunkline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// publishers is how many connections coalesced publishing uses: while one waits for its commit to be flushed, the
+	// other gathers and sends.
+	publishers = 2
+	// batchMessages and batchPayload bound one coalesced insert.
+	batchMessages = 512
+	batchPayload  = 4 << 20
+)
+
+// A publisher coalesces concurrent calls of Publish into multi-row inserts: callers that come while an insert is under way
+// share the next one. Nobody waits for company.
+type publisher struct {
+	ctx      context.Context //nolint:containedctx // the engine's life: an insert is shared, no one caller may cancel it
+	pool     *pgxpool.Pool
+	counters *counters
+	working  sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting []*publishCall
+	workers int
+}
+
+type publishCall struct {
+	publication Publication
+	id          int64
+	err         error
+	done        chan struct{}
+}
+
+// Publish publishes a message in a transaction of its own, together with those of other callers, and returns its id once
+// it is committed. See [PublishTx] for errors. If ctx ends or the connection fails first, the outcome is unknown: give the
+// message a Key to repeat it safely.
+//
+// Calls made one after the other are ordered so; concurrent ones in any order.
+func (e *Engine) Publish(ctx context.Context, p Publication) (int64, error) {
+	if err := p.check(); err != nil {
+		return 0, err
+	}
+	id, err := e.publisher.publish(ctx, p)
+	return id, withRole(ctx, e.pool, err)
+}
+
+func (b *publisher) publish(ctx context.Context, p Publication) (int64, error) {
+	call := &publishCall{publication: p, done: make(chan struct{})}
+	b.mu.Lock()
+	if b.ctx.Err() != nil {
+		b.mu.Unlock()
+		return 0, ErrClosed
+	}
+	b.waiting = append(b.waiting, call)
+	if b.workers < publishers {
+		b.workers++
+		b.working.Go(b.work)
+	}
+	b.mu.Unlock()
+	select {
+	case <-call.done:
+		return call.id, call.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("publish to %q: the outcome is unknown: %w", clip(p.Channel), context.Cause(ctx))
+	}
+}
+
+// work inserts what waits until nothing does.
+func (b *publisher) work() {
+	for {
+		batch := b.next()
+		if batch == nil {
+			return
+		}
+		b.insert(batch)
+		for _, call := range batch {
+			close(call.done)
+		}
+	}
+}
+
+func (b *publisher) next() []*publishCall {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting) == 0 {
+		b.workers--
+		return nil
+	}
+	n, bytes := 0, 0
+	for n < len(b.waiting) && n < batchMessages {
+		bytes += len(b.waiting[n].publication.Payload)
+		if n > 0 && bytes > batchPayload {
+			break
+		}
+		n++
+	}
+	batch := b.waiting[:n:n]
+	b.waiting = b.waiting[n:]
+	if len(b.waiting) == 0 {
+		b.waiting = nil
+	}
+	return batch
+}
+
+func (b *publisher) insert(batch []*publishCall) {
+	ps := make([]Publication, len(batch))
+	for i, call := range batch {
+		ps[i] = call.publication
+	}
+	b.counters.publishBatches.Add(1)
+	b.counters.published.Add(int64(len(batch)))
+	ids, err := publishMany(b.ctx, b.pool, ps)
+	var pg *pgconn.PgError
+	if err != nil && len(batch) > 1 && errors.As(err, &pg) && !retryable(err) {
+		// One of them was refused, and with it all: each by itself, so that each gets its own answer.
+		for _, call := range batch {
+			b.insert([]*publishCall{call})
+		}
+		return
+	}
+	for i, call := range batch {
+		if err == nil {
+			call.id = ids[i]
+		} else {
+			call.err = err
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package trunkline
+
+// A ring keeps a channel's most recent messages in the order of the log. It covers the positions after `after`, up to the
+// hub's: whatever the channel got there is in it. Not safe for concurrent use; the hub's lock guards it.
+type ring struct {
+	messages []*Message // circular: the oldest at start
+	start    int
+	count    int
+	bytes    int
+	after    int64 // position up to which the ring no longer, or never, knew
+}
+
+// push appends a message and returns how many bytes the ring grew (negative if it shrank).
+func (r *ring) push(m *Message, limit int) int {
+	before := r.bytes
+	if r.count == limit {
+		r.dropOldest()
+	}
+	if r.count == len(r.messages) {
+		grown := make([]*Message, min(limit, max(8, 2*len(r.messages))))
+		for i := range r.count {
+			grown[i] = r.at(i)
+		}
+		r.messages, r.start = grown, 0
+	}
+	r.messages[(r.start+r.count)%len(r.messages)] = m
+	r.count++
+	r.bytes += m.size
+	return r.bytes - before
+}
+
+func (r *ring) at(i int) *Message { return r.messages[(r.start+i)%len(r.messages)] }
+
+func (r *ring) dropOldest() {
+	oldest := r.messages[r.start]
+	r.messages[r.start] = nil
+	r.start = (r.start + 1) % len(r.messages)
+	r.count--
+	r.bytes -= oldest.size
+	r.after = oldest.Position
+}
+
+// clear forgets everything: the ring now covers what comes after a position.
+func (r *ring) clear(after int64) {
+	*r = ring{after: after}
+}
+
+// since returns the messages after a position, oldest first, and whether the ring covers all of them.
+func (r *ring) since(position int64) ([]*Message, bool) {
+	if position < r.after {
+		return nil, false
+	}
+	first := r.count
+	for first > 0 && r.at(first-1).Position > position {
+		first--
+	}
+	return r.slice(first), true
+}
+
+// sinceSeq returns the messages after a seq of the channel, and whether the ring is sure to hold all of them.
+func (r *ring) sinceSeq(seq int64) ([]*Message, bool) {
+	if r.count == 0 || r.at(0).Seq > seq+1 || r.at(r.count-1).Seq < seq {
+		return nil, false
+	}
+	return r.slice(int(seq + 1 - r.at(0).Seq)), true
+}
+
+func (r *ring) slice(first int) []*Message {
+	if first < 0 {
+		first = 0
+	}
+	if first >= r.count {
+		return nil
+	}
+	messages := make([]*Message, 0, r.count-first)
+	for i := first; i < r.count; i++ {
+		messages = append(messages, r.at(i))
+	}
+	return messages
+}

@@ -1,0 +1,317 @@
+package trunkline
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+)
+
+// SubscribeOptions says from where and what a subscription receives.
+type SubscribeOptions struct {
+	// From is where it begins. Default: FromNow.
+	From Start
+	// Signals asks for the channels' signals too, those of bridged raw channels included.
+	Signals bool
+	// QueueMessages and QueueBytes override the engine's Config if positive.
+	QueueMessages, QueueBytes int
+}
+
+// A Subscription delivers the messages of its channels in the order of the log: each exactly once, first those it missed,
+// then live ones as they commit. Read it from one goroutine, by [Subscription.Next], [Subscription.All] or
+// [Subscription.Chan]; the other methods are safe for concurrent use. It holds no goroutine and no connection of its own.
+type Subscription struct {
+	engine   *Engine
+	channels []string
+	start    Start
+	signals  bool
+	maxCount int
+	maxBytes int
+
+	// Belong to the reader, and are changed by others only under mu while attached is false.
+	cursors map[string]int64 // per channel, the seq up to which catching up has read
+
+	mu        sync.Mutex
+	epoch     string
+	through   int64 // everything of these channels up to here was delivered, is pending, or queued; -1: not known yet
+	delivered int64 // everything up to here was returned by Next
+	attached  bool  // live: the hub pushes
+	pending   []*Message
+	queue     []*Message // from head on
+	head      int
+	bytes     int
+	batch     int64 // the hub's batch that was pushed last, and how many were waiting when it began
+	waiting   int
+	err       error // why it ended; returned once the queue is empty
+	wake      chan struct{}
+	closeOnce sync.Once
+}
+
+// Subscribe begins to receive the messages of the channels. It returns once the subscription is in place: whatever commits
+// afterwards will be delivered.
+//
+// A position is checked when the subscription is first read: an *[EpochError], *[BeyondLogError] or *[TrimmedError] then
+// says why it can't be resumed. Close the subscription when done. ctx bounds only this call.
+func (e *Engine) Subscribe(ctx context.Context, channels []string, opts SubscribeOptions) (*Subscription, error) {
+	unique := make([]string, 0, len(channels))
+	seen := make(map[string]bool, len(channels))
+	for _, channel := range channels {
+		if err := CheckChannel(channel); err != nil {
+			return nil, err
+		}
+		if !seen[channel] {
+			seen[channel] = true
+			unique = append(unique, channel)
+		}
+	}
+	if len(unique) == 0 {
+		return nil, &ArgumentError{Argument: "channels", Problem: "no channel is given", Fix: "Name at least one to subscribe to"}
+	}
+	if opts.From.kind == startOffset && len(unique) > 1 {
+		return nil, &ArgumentError{
+			Argument: "from",
+			Problem:  "an offset belongs to one channel, but several are given",
+			Fix:      "Resume several channels since a position of the log (EPOCH:POSITION)",
+		}
+	}
+	s := &Subscription{
+		engine:   e,
+		channels: unique,
+		start:    opts.From,
+		signals:  opts.Signals,
+		maxCount: defaultTo(max(opts.QueueMessages, 0), e.cfg.QueueMessages),
+		maxBytes: defaultTo(max(opts.QueueBytes, 0), e.cfg.QueueBytes),
+		through:  -1,
+		wake:     make(chan struct{}, 1),
+	}
+	switch s.start.kind {
+	case startPosition:
+		s.through, s.delivered = s.start.position.Position, s.start.position.Position
+	case startBeginning:
+		s.through = 0
+	case startNow, startOffset:
+	}
+	if err := e.hub.add(s); err != nil {
+		return nil, err
+	}
+	if opts.Signals {
+		if err := e.bridgeReady(ctx, unique); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Next returns the next message, waiting for one if need be. The error is ctx's, [ErrClosed], or what ended the
+// subscription: an *[EpochError], *[BeyondLogError], *[TrimmedError] or *[SlowConsumerError]; after such an error every
+// call returns it. A failing database does not end a subscription: Next waits and tries again until ctx ends.
+func (s *Subscription) Next(ctx context.Context) (Message, error) {
+	for {
+		m, err, ok := s.take()
+		if ok {
+			s.engine.counters.delivered.Add(1)
+			return *m, nil
+		}
+		if err != nil {
+			return Message{}, err
+		}
+		s.mu.Lock()
+		attached := s.attached
+		s.mu.Unlock()
+		if !attached {
+			if err := s.catchUp(ctx); err != nil {
+				return Message{}, err
+			}
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return Message{}, context.Cause(ctx)
+		}
+	}
+}
+
+// All iterates over the messages until ctx ends, the loop breaks, or the subscription ends; the last pair then carries the
+// error (none after Close or a break).
+func (s *Subscription) All(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := s.Next(ctx)
+			if errors.Is(err, ErrClosed) {
+				return
+			}
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Chan returns a channel of the messages, unbuffered, which is closed when ctx ends or the subscription does;
+// [Subscription.Err] then says why. Call it once; its goroutine ends with ctx or Close.
+func (s *Subscription) Chan(ctx context.Context) <-chan Message {
+	out := make(chan Message)
+	go func() {
+		defer close(out)
+		for m, err := range s.All(ctx) {
+			if err != nil {
+				s.mu.Lock()
+				if s.err == nil {
+					s.err = err
+				}
+				s.mu.Unlock()
+				return
+			}
+			select {
+			case out <- m:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// Err returns why the subscription ended, nil while it goes on.
+func (s *Subscription) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Position is where another subscription to the same channels continues: behind everything that Next has returned. It
+// advances with the log while the channels are silent. Its Position is 0 until a subscription by offset has begun.
+func (s *Subscription) Position() Position {
+	return Position{Epoch: s.epoch, Position: s.engine.hub.settled(s)}
+}
+
+// Channels returns what it is subscribed to.
+func (s *Subscription) Channels() []string { return s.channels }
+
+// Close ends the subscription. A waiting Next returns [ErrClosed].
+func (s *Subscription) Close() {
+	s.closeOnce.Do(func() {
+		s.engine.hub.remove(s)
+		s.end(ErrClosed, true)
+	})
+}
+
+// queued is how many messages wait. Under mu.
+func (s *Subscription) queued() int { return len(s.queue) - s.head }
+
+// take returns what can be returned at once: a message, or the error once there is none left.
+func (s *Subscription) take() (*Message, error, bool) { //nolint:revive // the error is a state here, not a failure
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var m *Message
+	switch {
+	case len(s.pending) > 0:
+		m, s.pending = s.pending[0], s.pending[1:]
+	case s.queued() > 0:
+		m = s.queue[s.head]
+		s.queue[s.head] = nil
+		s.head++
+		s.bytes -= m.size
+		if s.head == len(s.queue) {
+			s.queue, s.head = s.queue[:0], 0
+		}
+	default:
+		return nil, s.err, false
+	}
+	if !m.Signal {
+		s.delivered = m.Position
+	}
+	return m, nil, true
+}
+
+// push queues a message for a live subscription. Called by the hub under its lock, with the number of its batch.
+func (s *Subscription) push(m *Message, batch int64, c *counters) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || (!m.Signal && (!s.attached || m.Position <= s.through)) {
+		return
+	}
+	waiting := s.queued()
+	if s.batch != batch {
+		s.batch, s.waiting = batch, waiting
+	}
+	if waiting >= s.maxCount || (waiting > 0 && s.bytes+m.size > s.maxBytes) {
+		s.overflow(m, c)
+		return
+	}
+	if s.head > 0 && len(s.queue) == cap(s.queue) {
+		// Make room at the front instead of growing.
+		s.queue = s.queue[:copy(s.queue, s.queue[s.head:])]
+		s.head = 0
+	}
+	s.queue = append(s.queue, m)
+	s.bytes += m.size
+	if !m.Signal {
+		s.through = m.Position
+	}
+	s.signalWake()
+}
+
+// overflow decides what becomes of a subscription whose queue is full. Where one batch alone filled it (a transaction of
+// thousands of messages), the reader wasn't slow: it goes on from the database behind what is queued. Where much was
+// waiting already, it was. Under mu.
+func (s *Subscription) overflow(m *Message, c *counters) {
+	switch {
+	case m.Signal:
+		c.droppedSignals.Add(1)
+	case s.waiting <= s.maxCount/2:
+		s.attached, s.cursors = false, nil
+	default:
+		c.slowConsumers.Add(1)
+		s.attached = false
+		s.err = &SlowConsumerError{Resume: Position{Epoch: s.epoch, Position: s.through}}
+	}
+}
+
+// detach makes a live subscription read on from the database behind a position: its payload wasn't fetched along.
+func (s *Subscription) detach(position int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.attached || s.through > position {
+		return
+	}
+	s.attached = false
+	s.through = position
+	s.cursors = nil
+	s.signalWake()
+}
+
+// end ends the subscription with an error, after what is queued or, if at once, instead of it.
+func (s *Subscription) end(err error, atOnce bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if atOnce {
+		s.pending, s.queue, s.head, s.bytes = nil, nil, 0, 0
+	}
+	if s.err == nil {
+		s.err = err
+	}
+	s.attached = false
+	s.signalWake()
+}
+
+func (s *Subscription) signalWake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// epoch returns the epoch that a start was given for, "" if it needs none.
+func (s Start) epoch() string {
+	switch s.kind {
+	case startPosition:
+		return s.position.Epoch
+	case startOffset:
+		return s.offset.Epoch
+	case startNow, startBeginning:
+	}
+	return ""
+}
