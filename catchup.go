@@ -248,7 +248,7 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 	if len(pages) > 1 {
 		slices.SortFunc(batch, func(a, b *Message) int { return cmp.Compare(a.Position, b.Position) })
 	}
-	s.cursors = cursors
+	s.cursors, s.checked = cursors, true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {

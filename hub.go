@@ -252,6 +252,9 @@ func (h *hub) forgetIdle() {
 func (h *hub) attach(s *Subscription) (missed []*Message, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if s.through > h.position && !s.checked {
+		return nil, false // a position that somebody gave us: the database knows whether there is such a one
+	}
 	for _, channel := range s.channels {
 		t := h.topics[channel]
 		if t == nil {

@@ -30,6 +30,7 @@ type Subscription struct {
 
 	// Belong to the reader, and are changed by others only under mu while attached is false.
 	cursors map[string]int64 // per channel, the seq up to which catching up has read
+	checked bool             // the database has been asked about the start
 
 	mu        sync.Mutex
 	epoch     string

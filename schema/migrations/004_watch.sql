@@ -77,6 +77,13 @@ BEGIN
     END IF;
     IF cardinality(channels) = 0 THEN
         RETURN;
+    ELSIF cardinality(channels) = 1 AND reasons IS NULL AND octet_length(channels[1]) BETWEEN 1 AND 255
+          AND channels[1] COLLATE "C" !~ '[^!-~]' AND NOT starts_with(channels[1], 'trunkline:')
+          AND octet_length(payloads[1]::text) <= trunkline.max_payload()
+    THEN
+        -- The usual single row, without the price of sets.
+        INSERT INTO trunkline.message (channel, payload, notify) VALUES (channels[1], payloads[1], notify);
+        RETURN;
     END IF;
 
     FOR bad IN
@@ -907,7 +914,7 @@ $$;
 
 -- list_watches() → what the view watches shows. Definer's rights, for the counters.
 CREATE FUNCTION trunkline.list_watches()
-RETURNS TABLE (id integer, "table" regclass, channel text, op text[], columns text[], predicate text, payload text,
+RETURNS TABLE (id integer, "table" text, channel text, op text[], columns text[], predicate text, payload text,
                truncate_channel text, notify boolean, created_by text, skipped bigint, rejected bigint, remarks text[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -925,7 +932,7 @@ BEGIN
         ORDER BY f.id, f.namespace
     LOOP
         id := w.id;
-        "table" := w.home;
+        "table" := coalesce(trunkline.table_name(w.home), w.rule->>'table');
         channel := w.rule->>'channel';
         op := ARRAY(SELECT json_array_elements_text(w.rule->'op'));
         columns := CASE WHEN json_typeof(w.rule->'columns') = 'array' THEN ARRAY(SELECT json_array_elements_text(w.rule->'columns')) END;
@@ -963,8 +970,8 @@ BEGIN
         LOOP
             remarks := remarks || format('column "%s" is gone: every row is rejected, watch the table anew', one.name);
         END LOOP;
-        IF trunkline.table_name(w.home) IS DISTINCT FROM w.rule->>'table' THEN
-            remarks := remarks || format('the table is now called %s, its messages still say %s: watch it anew', trunkline.table_name(w.home), w.rule->>'table');
+        IF "table" IS DISTINCT FROM w.rule->>'table' THEN
+            remarks := remarks || format('the table is now called %s, its messages still say %s: watch it anew', "table", w.rule->>'table');
         END IF;
         IF w.owner IS DISTINCT FROM (SELECT c.relowner FROM pg_class c WHERE c.oid = w.home) THEN
             remarks := remarks || format('the table''s owner has changed, the watch still runs as %s: watch the table anew', pg_get_userbyid(w.owner));

@@ -1,0 +1,92 @@
+package localpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// fileLock is an flock. It goes with the process however that ends, and the server does not inherit it (O_CLOEXEC).
+//
+// Lock order: start.lock before lock.
+type fileLock struct{ file *os.File }
+
+func openLock(path string) (*fileLock, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &fileLock{f}, nil
+}
+
+func (l *fileLock) flock(how int) error {
+	for {
+		err := syscall.Flock(int(l.file.Fd()), how)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+// try locks without waiting and reports whether it did.
+func (l *fileLock) try(how int) (bool, error) {
+	err := l.flock(how | syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// upgrade turns a shared lock into an exclusive one if nobody else holds one. If it reports false, the shared lock may
+// be lost: flock drops it first.
+func (l *fileLock) upgrade() (bool, error) { return l.try(syscall.LOCK_EX) }
+
+func (l *fileLock) release() { _ = l.file.Close() }
+
+func lockShared(path string) (*fileLock, error) {
+	l, err := openLock(path)
+	if err != nil {
+		return nil, err
+	}
+	// It blocks for no longer than Stop and Remove hold it, who take start.lock before.
+	if err := l.flock(syscall.LOCK_SH); err != nil {
+		l.release()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// lockStart waits until no other process starts or stops the server in dir.
+func lockStart(ctx context.Context, dir string, log *slog.Logger) (*fileLock, error) {
+	path := filepath.Join(dir, "start.lock")
+	l, err := openLock(path)
+	if err != nil {
+		return nil, inFolder(dir, err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	notice := time.After(2 * time.Second)
+	for {
+		got, err := l.try(syscall.LOCK_EX)
+		if err != nil {
+			l.release()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if got {
+			return l, nil
+		}
+		select {
+		case <-ctx.Done():
+			l.release()
+			return nil, fmt.Errorf("waiting for another process that starts or stops PostgreSQL in %s: %w", dir, ctx.Err())
+		case <-notice:
+			log.Info("waiting: another process starts or stops PostgreSQL in this folder", "dir", dir)
+		case <-tick.C:
+		}
+	}
+}
