@@ -108,7 +108,11 @@ func (e *Engine) Start(ctx context.Context) error {
 	l.up = func() { tell(m.heard) }
 	l.down = func() { tell(m.heard) }
 	l.add(rawLog, func(*pgNotification) { tell(m.logRing) })
-	l.add(rawFollow, func(*pgNotification) { m.followed.Store(true) })
+	l.add(rawFollow, func(n *pgNotification) {
+		if n.Payload != l.canary { // not ourselves, before we led
+			m.followed.Store(true)
+		}
+	})
 	l.add(rawSignal, e.onSignal)
 	e.running.Go(func() { l.run(e.life) })
 	if err := l.wait(ctx, rawSignal); err != nil {

@@ -147,7 +147,7 @@ func (m *member) follow(ctx context.Context, conn *pgx.Conn, mode SequenceMode) 
 	if _, err := exec(ctx, conn, "SELECT pg_advisory_lock_shared(1953656430, 2)"); err != nil {
 		return err
 	}
-	if _, err := exec(ctx, conn, "SELECT pg_notify($1, '') WHERE pg_notification_queue_usage() < 0.5", rawFollow); err != nil {
+	if _, err := exec(ctx, conn, "SELECT pg_notify($1, $2) WHERE pg_notification_queue_usage() < 0.5", rawFollow, m.listener.canary); err != nil {
 		return err
 	}
 	var lonelySince time.Time
@@ -210,7 +210,7 @@ func (m *member) contend(ctx context.Context, conn *pgx.Conn, mode SequenceMode)
 	var epoch string
 	var last int64
 	if mode == SequenceNever {
-		err = queryRow(ctx, conn, "SELECT NOT EXISTS (SELECT FROM trunkline.sequencer_session()), s.epoch, e.last_position FROM trunkline.state s, trunkline.log_end() e",
+		err = queryRow(ctx, conn, "SELECT NOT EXISTS (SELECT FROM trunkline.sequencer_session()), s.epoch, e.last_position FROM trunkline.state s, trunkline.log_end e",
 			[]any{&lonely, &epoch, &last})
 	} else {
 		err = queryRow(ctx, conn, "SELECT * FROM trunkline.contend()", []any{&leads, &epoch, &last})

@@ -1,19 +1,27 @@
 package trunkline
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Pacing of the sequencer. Asleep, writers ring it: at low rates a message costs one notification and is delivered at
 // once. Awake, it looks by itself each millisecond or two: at high rates nobody rings, so commits share their flushes.
 const (
-	awakeInterval = time.Millisecond
-	busyInterval  = 2 * time.Millisecond
-	busyMessages  = 8 // in one step: look a little later, and take more at once
-
-	paceWindow = 50 * time.Millisecond
-	wakeSteps  = 15 // steps that found messages within a window: from 300 a second on, stay awake
-	calmAfter  = 250 * time.Millisecond
-
+	awakeInterval  = time.Millisecond
+	busyInterval   = 2 * time.Millisecond
+	busyMessages   = 8                     // in one step: look a little later, and take more at once
 	unrungInterval = 10 * time.Millisecond // calm, but a ring could not be sent or heard
+
+	paceWindow = 100 * time.Millisecond
+	// From 300 steps that find messages a second on, staying awake is cheaper than being rung.
+	wakeSteps = 30
+	// Rings serialise commits: where a flush is slow, they keep the rate low by themselves. Writers then queue, which
+	// shows as transactions that run beside those that a step finds.
+	crowdSteps   = 3
+	crowdWriters = 2
+	calmAfter    = 250 * time.Millisecond
 
 	drainAtFirst = 2 * time.Millisecond
 	drainSlowest = 50 * time.Millisecond // while open transactions may not ring
@@ -23,21 +31,27 @@ const (
 type pace struct {
 	windowEnds time.Time
 	found      int       // steps with messages in this window
+	beside     int       // young transactions that ran beside them
+	old        uint64    // xids below are not young: they ran when the window before this one began
+	nextOld    uint64    // the same for the next window
 	busyAt     time.Time // when a window was last busy
 	last       int       // messages of the last step
 }
 
-// step records how many messages a step found.
-func (p *pace) step(now time.Time, messages int) {
+// step records how many messages a step found, and the snapshot that it found them by.
+func (p *pace) step(now time.Time, messages int, snapshot string) {
 	if !now.Before(p.windowEnds) {
-		p.windowEnds, p.found = now.Add(paceWindow), 0
+		p.windowEnds, p.found, p.beside = now.Add(paceWindow), 0, 0
+		p.old, p.nextOld = p.nextOld, snapshotXmax(snapshot)
 	}
 	p.last = messages
-	if messages > 0 {
-		p.found++
-		if p.found >= wakeSteps {
-			p.busyAt = now
-		}
+	if messages == 0 {
+		return
+	}
+	p.found++
+	p.beside += youngerThan(snapshot, p.old)
+	if p.found >= wakeSteps || p.found >= crowdSteps && p.beside >= crowdWriters*p.found {
+		p.busyAt = now
 	}
 }
 
@@ -46,8 +60,34 @@ func (p *pace) busy(now time.Time) bool { return now.Sub(p.busyAt) < calmAfter }
 
 // interval is how long an awake sequencer waits before the next step.
 func (p *pace) interval() time.Duration {
-	if p.last >= busyMessages {
+	if p.last == 0 || p.last >= busyMessages {
 		return busyInterval
 	}
 	return awakeInterval
+}
+
+// A snapshot is written xmin:xmax:xip,xip,….
+
+func snapshotXmin(snapshot string) string {
+	xmin, _, _ := strings.Cut(snapshot, ":")
+	return xmin
+}
+
+func snapshotXmax(snapshot string) uint64 {
+	_, rest, _ := strings.Cut(snapshot, ":")
+	xmax, _, _ := strings.Cut(rest, ":")
+	n, _ := strconv.ParseUint(xmax, 10, 64) //nolint:errcheck // PostgreSQL wrote it; 0 only makes us sleepier
+	return n
+}
+
+// youngerThan counts the running transactions of a snapshot with an xid of at least old.
+func youngerThan(snapshot string, old uint64) (young int) {
+	_, rest, _ := strings.Cut(snapshot, ":")
+	_, running, _ := strings.Cut(rest, ":")
+	for xid := range strings.SplitSeq(running, ",") {
+		if n, err := strconv.ParseUint(xid, 10, 64); err == nil && n >= old {
+			young++
+		}
+	}
+	return young
 }

@@ -41,6 +41,7 @@ type sequencer struct {
 	wrote     bool      // something was sequenced since the last housekeeping
 	lookedAt  time.Time // when that was
 	followed  bool      // other nodes want to be rung
+	looking   bool      // the next step is the one of the fallback
 	crowded   bool      // the notification queue is more than half full: writers don't ring
 }
 
@@ -64,8 +65,14 @@ func (m *member) sequence(ctx context.Context, conn *pgx.Conn) error {
 	m.readyOnce.Do(func() { close(m.ready) })
 	m.log.Info("sequencing", "term", s.term, "epoch", m.hub.now().Epoch, "position", m.memory.position)
 	for {
+		before := m.counters.sequenced.Load()
 		if err := s.step(ctx); err != nil {
 			return err
+		}
+		if s.looking {
+			// Nobody rang for what this step found: looking healed it.
+			s.looking = false
+			m.counters.healed.Add(m.counters.sequenced.Load() - before)
 		}
 		if err := s.housekeep(ctx); err != nil {
 			return err
@@ -182,14 +189,13 @@ func (s *sequencer) step(ctx context.Context) error {
 	found := len(result.batch)
 	if result.more {
 		// Fixed: what commits from here on waits for the step after the last page.
-		lowest, _, _ := strings.Cut(s.prev, ":")
-		if err := s.pagesUpTo(ctx, result.snapshot, lowest); err != nil {
+		if err := s.pagesUpTo(ctx, result.snapshot, snapshotXmin(s.prev)); err != nil {
 			return err
 		}
 		found = stepRows
 	}
 	s.prev = result.snapshot
-	s.pace.step(time.Now(), found)
+	s.pace.step(time.Now(), found, s.prev)
 	if found == 0 {
 		s.counters.emptySteps.Add(1)
 	}
@@ -312,7 +318,7 @@ func (s *sequencer) housekeep(ctx context.Context) error {
 
 // recordFloor notes below which xid everything is in the log, for whoever takes over.
 func (s *sequencer) recordFloor(ctx context.Context) error {
-	lowest, _, _ := strings.Cut(s.prev, ":")
+	lowest := snapshotXmin(s.prev)
 	if lowest == s.floor {
 		return nil
 	}
@@ -381,24 +387,14 @@ func (s *sequencer) slumber(ctx context.Context) error {
 	select {
 	case <-s.ring:
 	case <-s.heard:
+		// If the listener went down the server may have, too. To be told so by a step would leave that step's outcome
+		// unknown, and with it whether the log is whole.
+		_, err := exec(ctx, s.conn, "SELECT 1")
+		return err
 	case <-timer.C:
-		if wait == fallbackInterval {
-			return s.fallback(ctx)
-		}
+		s.looking = wait == fallbackInterval
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// fallback is the step nobody rang for. What it finds was healed by it, and is counted.
-func (s *sequencer) fallback(ctx context.Context) error {
-	before := s.counters.sequenced.Load()
-	if err := s.step(ctx); err != nil {
-		return err
-	}
-	if healed := s.counters.sequenced.Load() - before; healed > 0 {
-		s.counters.healed.Add(healed)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ const (
 	// A sequencer or follower speaks at least once a second.
 	logSessionSettings = `SET idle_session_timeout = '3s'; SET idle_in_transaction_session_timeout = '3s';
 SET statement_timeout = '30s'; SET lock_timeout = '2s'; SET synchronous_commit = off;
-SET default_transaction_isolation = 'read committed'; SET enable_seqscan = off; SET jit = off;
+SET default_transaction_isolation = 'read committed'; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
 SET plan_cache_mode = force_generic_plan;`
 	// A listener is idle by nature; it speaks with each heartbeat, at least once a minute.
 	listenSessionSettings = `SET idle_session_timeout = '150s'; SET statement_timeout = '30s';`

@@ -7,7 +7,7 @@ SELECT r.n, s.epoch, e.last_position, coalesce(c.trimmed_seq, 0), coalesce(c.tri
        coalesce(r.after_seq, 0), coalesce(l.more, false),
        l.position, l.seq, m.id, m.size, m.payload, m.sender, m.key, m.created_at
 FROM trunkline.state s
-CROSS JOIN trunkline.log_end() e
+CROSS JOIN trunkline.log_end e
 CROSS JOIN LATERAL (
     SELECT n, channel, row_limit, CASE WHEN seq >= 0 THEN seq ELSE trunkline.seq_at(channel, position) END AS after_seq
     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::integer[]) WITH ORDINALITY u(channel, seq, position, row_limit, n)

@@ -4,7 +4,7 @@ SELECT s.epoch, e.last_position,
        l.position, c.name, l.seq, l.message_id, l.size,
        CASE WHEN l.total <= $3 THEN m.payload END, m.sender, m.key, m.created_at
 FROM trunkline.state s
-CROSS JOIN trunkline.log_end() e
+CROSS JOIN trunkline.log_end e
 LEFT JOIN LATERAL (
     SELECT x.*, sum(x.size) OVER (ORDER BY x.position) AS total
     FROM (SELECT * FROM trunkline.log WHERE position > $1 ORDER BY position LIMIT $2) x

@@ -17,56 +17,52 @@ CREATE TYPE trunkline.sequenced AS (
     notify     boolean
 );
 
--- log_end() → the last position given, 0 before the first message.
-CREATE FUNCTION trunkline.log_end(OUT last_position bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT greatest((SELECT s.trimmed_position FROM trunkline.state s),
-                    (SELECT l.position FROM trunkline.log l ORDER BY l.position DESC LIMIT 1))
-$$;
+-- log_end: the last position given, 0 before the first message.
+CREATE VIEW trunkline.log_end AS
+SELECT greatest(s.trimmed_position,
+                (SELECT l.position FROM trunkline.log l ORDER BY l.position DESC LIMIT 1)) AS last_position
+FROM trunkline.state s;
 
 -- append_log(ids, budget) numbers the messages of these ids, in this order, and appends them to the log. Payloads come
 -- back as long as their sum stays within budget bytes, else as NULL, to be fetched by id.
 --
 -- The next numbers are read from the ends of the log's indexes: no counter row is updated, so none can bloat.
 CREATE FUNCTION trunkline.append_log(ids bigint[], budget integer) RETURNS SETOF trunkline.sequenced
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH fresh AS MATERIALIZED (
-        SELECT o.n, m.id, m.channel, m.size, m.sender, m.key, m.created_at, m.notify
+#variable_conflict use_column
+DECLARE
+    base bigint := (SELECT e.last_position FROM trunkline.log_end e);
+BEGIN
+    INSERT INTO trunkline.channel (name)
+    SELECT DISTINCT m.channel
+    FROM unnest(ids) o(id)
+    JOIN trunkline.message m ON m.id = o.id
+    WHERE NOT EXISTS (SELECT FROM trunkline.channel c WHERE c.name = m.channel OFFSET 0);
+
+    RETURN QUERY
+    WITH fresh AS (
+        SELECT o.n, m.*, c.id AS channel_id, c.trimmed_seq, sum(m.size) OVER (ORDER BY o.n) AS total,
+               row_number() OVER (PARTITION BY c.id ORDER BY o.n) AS nth
         FROM unnest(ids) WITH ORDINALITY o(id, n)
         JOIN trunkline.message m ON m.id = o.id
-    ), names AS MATERIALIZED (
-        SELECT DISTINCT f.channel FROM fresh f
-    ), known AS MATERIALIZED (
-        SELECT c.id, c.name,
-               greatest(c.trimmed_seq,
-                        (SELECT l.seq FROM trunkline.log l WHERE l.channel_id = c.id ORDER BY l.seq DESC LIMIT 1)) AS last_seq
-        FROM names n
-        JOIN trunkline.channel c ON c.name = n.channel
-    ), created AS (
-        INSERT INTO trunkline.channel (name)
-        SELECT n.channel FROM names n WHERE NOT EXISTS (SELECT FROM known k WHERE k.name = n.channel)
-        ORDER BY n.channel
-        RETURNING id, name
+        JOIN trunkline.channel c ON c.name = m.channel
     ), numbered AS MATERIALIZED (
-        SELECT (SELECT e.last_position FROM trunkline.log_end() e) + f.n AS position,
-               c.id AS channel_id,
-               c.last_seq + row_number() OVER (PARTITION BY c.id ORDER BY f.n) AS seq,
-               sum(f.size) OVER (ORDER BY f.n) AS total,
-               f.*
+        -- Where the channel's seq stood is looked up once per channel.
+        SELECT base + f.n AS position, f.*,
+               f.nth + max(CASE WHEN f.nth = 1 THEN greatest(f.trimmed_seq, (
+                   SELECT l.seq FROM trunkline.log l WHERE l.channel_id = f.channel_id ORDER BY l.seq DESC LIMIT 1
+               )) END) OVER (PARTITION BY f.channel_id) AS seq
         FROM fresh f
-        JOIN (SELECT k.id, k.name, k.last_seq FROM known k
-              UNION ALL SELECT r.id, r.name, 0 FROM created r) c ON c.name = f.channel
     ), appended AS (
         INSERT INTO trunkline.log (position, message_id, channel_id, seq, size)
         SELECT n.position, n.id, n.channel_id, n.seq, n.size FROM numbered n ORDER BY n.position
     )
     SELECT NULL::pg_snapshot, NULL::boolean, n.position, n.channel, n.seq, n.id, n.size,
-           CASE WHEN n.total <= budget THEN (SELECT m.payload FROM trunkline.message m WHERE m.id = n.id) END,
-           n.sender, n.key, n.created_at, n.notify
+           CASE WHEN n.total <= budget THEN n.payload END, n.sender, n.key, n.created_at, n.notify
     FROM numbered n
-    ORDER BY n.position
+    ORDER BY n.position;
+END
 $$;
 
 -- step(prev, current_era, page, budget) sequences what committed since prev: the messages visible now that were not
@@ -96,7 +92,8 @@ BEGIN
                 SELECT m.id
                 FROM (SELECT pg_snapshot_xip(prev) UNION SELECT pg_snapshot_xmax(prev)) ended(xid)
                 CROSS JOIN LATERAL (
-                    SELECT i.id FROM trunkline.message i WHERE i.era = current_era AND i.xid = ended.xid
+                    -- OFFSET 0 keeps the planner from joining with all of the table instead: one index probe for each.
+                    SELECT i.id FROM trunkline.message i WHERE i.era = current_era AND i.xid = ended.xid OFFSET 0
                 ) m
                 WHERE ended.xid < pg_snapshot_xmax(upto) AND ended.xid <> ALL (running)
                 UNION ALL
@@ -108,7 +105,7 @@ BEGIN
                             UNION SELECT r FROM unnest(running) r WHERE r > pg_snapshot_xmax(prev)) b(xid)) gap
                 CROSS JOIN LATERAL (
                     SELECT i.id FROM trunkline.message i
-                    WHERE i.era = current_era AND i.xid > gap.after AND i.xid < gap.before
+                    WHERE i.era = current_era AND i.xid > gap.after AND i.xid < gap.before OFFSET 0
                 ) m
                 LIMIT page + 1) found
             ORDER BY found.id);
@@ -273,16 +270,19 @@ AS $$
 $$;
 
 -- contend() → whether the caller's session now holds the sequencer's lock, and how far the log is under which epoch. A
--- session that holds the lock but hangs is ended, so that the next call can succeed.
+-- session that holds the lock but hangs is ended, and its lock taken if it is gone within a second.
 CREATE FUNCTION trunkline.contend(OUT leads boolean, OUT epoch text, OUT last_position bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     leads := pg_try_advisory_lock(1953656430, 1);
     IF NOT leads THEN
-        PERFORM pg_terminate_backend(s.pid) FROM trunkline.sequencer_session() s WHERE s.hangs;
+        PERFORM pg_terminate_backend(s.pid, 1000) FROM trunkline.sequencer_session() s WHERE s.hangs;
+        IF FOUND THEN
+            leads := pg_try_advisory_lock(1953656430, 1);
+        END IF;
     END IF;
-    SELECT s.epoch, e.last_position INTO epoch, last_position FROM trunkline.state s, trunkline.log_end() e;
+    SELECT s.epoch, e.last_position INTO epoch, last_position FROM trunkline.state s, trunkline.log_end e;
 END
 $$;
 
