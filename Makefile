@@ -46,7 +46,7 @@ vuln: ## look for known vulnerabilities in what is called
 
 .PHONY: soak
 soak: ## run the checker of the delivery guarantees for long: make soak DURATION=1h
-	go test ./internal/checker -run TestChecker -checker.duration=$(DURATION) -timeout 0 -v
+	go test ./internal/checker -run '^TestChecker$$' -count=1 -checker.duration=$(DURATION) -checker.nodes=3 -timeout 0 -v
 
 .PHONY: bench
 bench: build ## measure this machine: make bench ARGS='…'

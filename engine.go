@@ -136,7 +136,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 	defer closeSoon(conn)
 	version, err := schema.Version(ctx, conn)
 	if err != nil {
-		return explain(err)
+		return withRole(ctx, conn, needsRead(explain(err)))
 	}
 	want := schemaVersion()
 	if version < want && !e.cfg.SkipMigrate {

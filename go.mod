@@ -3,6 +3,7 @@ module github.com/trunkline/trunkline
 go 1.26.0
 
 require (
+	github.com/alecthomas/kong v1.17.0
 	github.com/fergusstrange/embedded-postgres v1.34.0
 	github.com/jackc/pgx/v5 v5.12.0
 	go.uber.org/goleak v1.3.0

@@ -2,7 +2,6 @@ package trunkline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -23,7 +22,8 @@ const maxHistory = 10_000
 // History returns the messages of a channel with a seq above after, oldest first, limit at most (1 to 10,000). A channel
 // that was never published to has none. Messages appear once they are sequenced.
 func (e *Engine) History(ctx context.Context, channel string, after int64, limit int) (HistoryPage, error) {
-	return History(ctx, e.pool, channel, after, limit)
+	page, err := History(ctx, e.pool, channel, after, limit)
+	return page, withRole(ctx, e.pool, err)
 }
 
 // History is [Engine.History] on any connection; no engine is needed.
@@ -68,10 +68,5 @@ func History(ctx context.Context, db Tx, channel string, after int64, limit int)
 }
 
 func historyError(channel string, err error) error {
-	err = explain(err)
-	var privilege *PrivilegeError
-	if errors.As(err, &privilege) {
-		privilege.Grant = "SELECT trunkline.grant_read('ROLE')"
-	}
-	return fmt.Errorf("history of %q: %w", clip(channel), err)
+	return fmt.Errorf("history of %q: %w", clip(channel), needsRead(explain(err)))
 }

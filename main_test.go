@@ -14,7 +14,12 @@ import (
 	"github.com/trunkline/trunkline/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(nodeVariable); url != "" {
+		os.Exit(runNode(url))
+	}
+	pgtest.Main(m)
+}
 
 // patience bounds every wait of a test: long, since it only ends what hangs.
 const patience = 60 * time.Second

@@ -74,14 +74,25 @@ func explain(err error) error {
 	return err
 }
 
-// withRole fills the role's name into a *PrivilegeError's grant.
+// withRole fills the role's name into a *PrivilegeError's grant, and returns that error bare: what is wrapped around it has
+// its text already.
 func withRole(ctx context.Context, db Tx, err error) error {
 	var privilege *PrivilegeError
+	if !errors.As(err, &privilege) {
+		return err
+	}
+	var role string
+	if db.QueryRow(ctx, "SELECT quote_literal(current_user)").Scan(&role) == nil {
+		privilege.Grant = strings.ReplaceAll(privilege.Grant, "'ROLE'", role)
+	}
+	return privilege
+}
+
+// needsRead makes a *PrivilegeError name the grant for reading.
+func needsRead(err error) error {
+	var privilege *PrivilegeError
 	if errors.As(err, &privilege) {
-		var role string
-		if db.QueryRow(ctx, "SELECT quote_literal(current_user)").Scan(&role) == nil {
-			privilege.Grant = strings.ReplaceAll(privilege.Grant, "'ROLE'", role)
-		}
+		privilege.Grant = "SELECT trunkline.grant_read('ROLE')"
 	}
 	return err
 }

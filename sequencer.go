@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -363,7 +362,7 @@ func (s *sequencer) doze(ctx context.Context) error {
 }
 
 // slumber waits for a ring. While transactions are open that may not ring, it looks often instead, and the more slowly the
-// longer they take; prepared ones have no end in sight and are left to the fallback.
+// longer they take.
 func (s *sequencer) slumber(ctx context.Context) error {
 	wait := fallbackInterval
 	if len(s.draining) > 0 {
@@ -377,10 +376,8 @@ func (s *sequencer) slumber(ctx context.Context) error {
 		if len(s.draining) == 0 {
 			return nil // one more step, then sleep
 		}
-		if slices.ContainsFunc(s.draining, func(t string) bool { return !strings.HasPrefix(t, "-1/") }) {
-			wait = s.drainWait
-			s.drainWait = min(s.drainWait*5/4, drainSlowest)
-		}
+		wait = s.drainWait
+		s.drainWait = min(s.drainWait*5/4, drainSlowest)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

@@ -41,7 +41,9 @@ type Watch struct {
 	Payload         string   `json:"payload"`
 	TruncateChannel string   `json:"truncate_channel,omitempty"`
 	Notify          bool     `json:"notify"`
-	Skipped         int64    `json:"skipped"` // rows whose template was NULL
+	CreatedBy       string   `json:"created_by"`
+	Skipped         int64    `json:"skipped"`  // rows whose template was NULL
+	Rejected        int64    `json:"rejected"` // rows that could not be published, and were reported instead
 	Remarks         []string `json:"remarks,omitempty"`
 }
 
@@ -70,7 +72,7 @@ func RemoveWatch(ctx context.Context, db Tx, table, channel string) error {
 
 // Watches lists the watches of the database.
 func Watches(ctx context.Context, db Tx) ([]Watch, error) {
-	rows, err := db.Query(ctx, `SELECT id, "table"::text, channel, op, columns, coalesce(predicate, ''), payload, coalesce(truncate_channel, ''), notify, skipped, remarks
+	rows, err := db.Query(ctx, `SELECT id, "table"::text, channel, op, columns, coalesce(predicate, ''), payload, coalesce(truncate_channel, ''), notify, created_by, skipped, rejected, remarks
 		FROM trunkline.watches ORDER BY id`)
 	if err != nil {
 		return nil, explain(err)
@@ -87,6 +89,10 @@ func watchError(table string, err error) error {
 	}
 	if pg.Code == stateUndefinedFunc || pg.Code == stateUndefinedSchema {
 		return explain(err)
+	}
+	if pg.Code == statePrivilege && pg.Hint == "" {
+		// PostgreSQL's own refusal, on the way to the function.
+		return &PrivilegeError{Grant: "SELECT trunkline.grant_publish('ROLE')", err: err}
 	}
 	if pg.Code == stateUndefinedTable {
 		return &ArgumentError{

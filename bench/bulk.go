@@ -71,9 +71,9 @@ func (l *lab) sequenced(ctx context.Context) error {
 func (l *lab) prepareWatched(ctx context.Context) error {
 	for _, table := range []string{"plain", "watched", "announced"} {
 		sql := strings.ReplaceAll(`
-			CREATE TABLE trunkline_bench.TABLE (id integer PRIMARY KEY, project integer NOT NULL, title text NOT NULL, done integer NOT NULL) WITH (fillfactor = 50);
-			INSERT INTO trunkline_bench.TABLE SELECT i, i % 20, 'task number ' || i, 0 FROM generate_series(1, 10000) i;
-			ANALYZE trunkline_bench.TABLE;`, "TABLE", table)
+			CREATE TABLE trunkline_bench.%t (id integer PRIMARY KEY, project integer NOT NULL, title text NOT NULL, done integer NOT NULL) WITH (fillfactor = 50);
+			INSERT INTO trunkline_bench.%t SELECT i, i % 20, 'task number ' || i, 0 FROM generate_series(1, 10000) i;
+			ANALYZE trunkline_bench.%t;`, "%t", table)
 		if _, err := l.pool.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}

@@ -93,7 +93,6 @@ func (l *lab) writeTimed(ctx context.Context, s *stopwatch, sql string) (turn, e
 		if n == 0 {
 			due = interval * time.Duration(w) / latencyWriters
 		}
-		began := time.Now()
 		key := strconv.Itoa(w) + "-" + strconv.Itoa(n)
 		time.Sleep(due)
 		payload := `{"key":"` + key + `","text":"` + payload200[9:180] + `"}`
@@ -101,9 +100,6 @@ func (l *lab) writeTimed(ctx context.Context, s *stopwatch, sql string) (turn, e
 			return err
 		}
 		s.commit(key)
-		if spent := time.Since(began) - due; spent > interval {
-			return fmt.Errorf("a commit took %v: the machine is too slow for %d messages a second", spent, latencyRate)
-		}
 		return nil
 	})
 }

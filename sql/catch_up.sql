@@ -3,14 +3,18 @@
 --
 -- One row per message, and at least one per request: its number n, the channel's bounds, and where the log ends in this
 -- very snapshot, so that "nothing more" means "nothing up to there".
+--
+-- LIMIT 1 and OFFSET 0 keep the planner from guessing: that state has many rows, that joining all of message pays, and
+-- that after_seq may be computed anew for every row.
 SELECT r.n, s.epoch, e.last_position, coalesce(c.trimmed_seq, 0), coalesce(c.trimmed_position, 0), coalesce(c.last_seq, 0),
        coalesce(r.after_seq, 0), coalesce(l.more, false),
        l.position, l.seq, m.id, m.size, m.payload, m.sender, m.key, m.created_at
-FROM trunkline.state s
-CROSS JOIN trunkline.log_end e
-CROSS JOIN LATERAL (
+FROM (SELECT x.epoch FROM trunkline.state x LIMIT 1) s
+CROSS JOIN (SELECT x.last_position FROM trunkline.log_end x LIMIT 1) e
+CROSS JOIN (
     SELECT n, channel, row_limit, CASE WHEN seq >= 0 THEN seq ELSE trunkline.seq_at(channel, position) END AS after_seq
     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::integer[]) WITH ORDINALITY u(channel, seq, position, row_limit, n)
+    OFFSET 0
 ) r
 LEFT JOIN LATERAL (
     SELECT c.id, c.trimmed_seq, c.trimmed_position,
@@ -34,5 +38,5 @@ LEFT JOIN LATERAL (
     ) b
     WHERE b.before < $5
 ) l ON true
-LEFT JOIN trunkline.message m ON m.id = l.message_id
+LEFT JOIN LATERAL (SELECT x.* FROM trunkline.message x WHERE x.id = l.message_id OFFSET 0) m ON true
 ORDER BY r.n, l.seq

@@ -205,6 +205,8 @@ func defaults() map[string]string {
 		"max_connections":         "200",
 		"shared_buffers":          "128MB",
 		"logging_collector":       "off",
+		// Not "$user": the role and Trunkline's schema are namesakes, and what people create belongs in public.
+		"search_path": "public",
 	}
 }
 

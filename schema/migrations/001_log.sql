@@ -122,9 +122,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT l.seq, l.position, m.id, m.payload, m.sender, m.key, m.created_at
     FROM trunkline.channel c
-    JOIN trunkline.log l ON l.channel_id = c.id
-    JOIN trunkline.message m ON m.id = l.message_id
-    WHERE c.name = $1 AND l.seq > $2
+    CROSS JOIN LATERAL (
+        SELECT x.* FROM trunkline.log x WHERE x.channel_id = c.id AND x.seq > $2 ORDER BY x.seq LIMIT $3
+    ) l
+    -- OFFSET 0: one look by id for each, where the planner, not knowing the limit, would read all of the table.
+    CROSS JOIN LATERAL (SELECT x.* FROM trunkline.message x WHERE x.id = l.message_id OFFSET 0) m
+    WHERE c.name = $1
     ORDER BY l.seq
-    LIMIT $3
 $$;

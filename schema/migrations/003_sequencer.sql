@@ -307,7 +307,7 @@ $$;
 
 -- doze() says that the sequencer is about to sleep: from now on every writer rings. → the transactions that may have read
 -- "awake" before, and so will not ring: those that hold the table's insert lock. The sequencer may sleep once all of them
--- have ended and one more step has been made. A prepared transaction reads like -1/1234.
+-- have ended and one more step has been made.
 CREATE FUNCTION trunkline.doze() RETURNS text[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -318,13 +318,14 @@ BEGIN
 END
 $$;
 
--- inserting() → the transactions that have inserted messages and have not ended.
+-- inserting() → the transactions that have inserted messages and have not ended. Without prepared ones, whose locks have no
+-- pid: they have no end in sight, and are left to the sequencer's look once a second.
 CREATE FUNCTION trunkline.inserting() RETURNS text[]
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(array_agg(DISTINCT l.virtualtransaction), '{}')
     FROM pg_locks l
-    WHERE l.locktype = 'relation' AND l.relation = 'trunkline.message'::regclass AND l.mode = 'RowExclusiveLock'
+    WHERE l.locktype = 'relation' AND l.relation = 'trunkline.message'::regclass AND l.mode = 'RowExclusiveLock' AND l.pid IS NOT NULL
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 $$;
 

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/trunkline/trunkline/internal/pgtest"
+)
+
+// diagnose runs doctor, and returns what it found by the name of the check.
+func diagnose(t *testing.T, s surroundings, wantCode int, args ...string) map[string]finding {
+	t.Helper()
+	code, out, said := do(t, s, append([]string{"doctor", "--json"}, args...)...)
+	if code != wantCode {
+		t.Errorf("exit code %d, want %d: %s%s", code, wantCode, out, said)
+	}
+	var d diagnosis
+	if err := json.Unmarshal([]byte(out), &d); err != nil {
+		t.Fatalf("%v: %s%s", err, out, said)
+	}
+	if d.OK != (wantCode == exitOK) {
+		t.Errorf("ok is %v with exit code %d", d.OK, code)
+	}
+	found := map[string]finding{}
+	for _, f := range d.Checks {
+		if have, ok := found[f.Name]; !ok || have.Status == statusOK {
+			found[f.Name] = f
+		}
+	}
+	return found
+}
+
+func expect(t *testing.T, found map[string]finding, name string, want status, says ...string) {
+	t.Helper()
+	f, ok := found[name]
+	if !ok || f.Status != want {
+		t.Errorf("%s: %+v, want %s", name, f, want)
+	}
+	for _, part := range says {
+		if !strings.Contains(f.Detail+" "+f.Fix, part) {
+			t.Errorf("%s: %+v doesn't say %q", name, f, part)
+		}
+	}
+}
+
+func TestDoctorOfAHealthyDatabase(t *testing.T) {
+	s, _ := database(t)
+	startServer(t, s)
+	found := diagnose(t, s, exitOK)
+	for _, name := range []string{"connection", "server", "schema", "privileges", "search path", "listen", "queue", "sequencer", "lag", "watches", "transactions", "clock"} {
+		if name == "search path" {
+			continue // says nothing unless there is something
+		}
+		expect(t, found, name, statusOK)
+	}
+	// The cluster of the tests has max_prepared_transactions.
+	expect(t, found, "two-phase commit", statusWarning, "trunkline.ring = off")
+	if out := succeed(t, s, "doctor"); !strings.Contains(out, "ok       connection") || !strings.Contains(out, "→ ") {
+		t.Errorf("for people it prints\n%s", out)
+	}
+}
+
+func TestDoctorWithoutASchema(t *testing.T) {
+	found := diagnose(t, on(pgtest.EmptyDatabase(t)), exitFailed)
+	expect(t, found, "schema", statusProblem, "trunkline migrate")
+	if len(found) != 3 {
+		t.Errorf("checks that mean nothing without a schema: %+v", found)
+	}
+}
+
+func TestDoctorWithoutAServer(t *testing.T) {
+	found := diagnose(t, on("postgres://u@127.0.0.1:1/d"), exitUnreachable)
+	expect(t, found, "connection", statusProblem, "127.0.0.1:1", "refused")
+}
+
+func TestDoctorWhereNobodySequences(t *testing.T) {
+	s, _ := database(t)
+	expect(t, diagnose(t, s, exitOK), "sequencer", statusWarning, "nobody sequences", "trunkline serve")
+	succeed(t, s, "publish", "news", "1")
+	found := diagnose(t, s, exitFailed)
+	expect(t, found, "lag", statusProblem, "1 messages wait")
+}
+
+func TestDoctorFindsWhatHolds(t *testing.T) {
+	s, conn := database(t)
+	execute(t, conn, "CREATE TABLE parts (id int) PARTITION BY LIST (id)", "CREATE TABLE part1 PARTITION OF parts FOR VALUES IN (1)",
+		"SELECT trunkline.watch('parts', 'x')", "CREATE TABLE part2 PARTITION OF parts FOR VALUES IN (2)")
+	execute(t, conn, "BEGIN", "CREATE TABLE t ()", "PREPARE TRANSACTION 'forgotten "+strconv.Itoa(os.Getpid())+"'")
+	t.Cleanup(func() { _, _ = conn.Exec(t.Context(), "ROLLBACK PREPARED 'forgotten "+strconv.Itoa(os.Getpid())+"'") })
+	found := diagnose(t, s, exitOK)
+	expect(t, found, "watches", statusWarning, "part2")
+	execute(t, conn, "ROLLBACK PREPARED 'forgotten "+strconv.Itoa(os.Getpid())+"'")
+
+	var database string
+	if err := conn.QueryRow(t.Context(), "SELECT current_database()").Scan(&database); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, conn, "ALTER DATABASE "+pgx.Identifier{database}.Sanitize()+" SET trunkline.ring = off")
+	expect(t, diagnose(t, s, exitOK), "two-phase commit", statusOK, "trunkline.ring is off")
+
+	execute(t, conn, "ALTER DATABASE "+pgx.Identifier{database}.Sanitize()+` SET search_path = "$user", public`)
+	expect(t, diagnose(t, s, exitOK), "search path", statusWarning, "SET search_path = public")
+}
+
+func TestDoctorNamesTheGrant(t *testing.T) {
+	s, conn := database(t)
+	role := "doc_" + strconv.Itoa(os.Getpid())
+	execute(t, conn, "CREATE ROLE "+role+" LOGIN PASSWORD 'app'")
+	t.Cleanup(func() { _, _ = pgtest.Connect(t, pgtest.Server(t).URL()).Exec(t.Context(), "DROP ROLE "+role) })
+	app := as(t, s, role, "app")
+	expect(t, diagnose(t, app, exitFailed), "schema", statusProblem, "SELECT trunkline.grant_read('"+role+"')")
+	execute(t, conn, "SELECT trunkline.grant_read('"+role+"')")
+	expect(t, diagnose(t, app, exitOK), "privileges", statusWarning, "SELECT trunkline.grant_publish('"+role+"')")
+	execute(t, conn, "SELECT trunkline.grant_publish('"+role+"')")
+	expect(t, diagnose(t, app, exitOK), "privileges", statusOK, "publish and read")
+	execute(t, conn, "DROP OWNED BY "+role)
+}
+
+func TestDoctorJudgesServers(t *testing.T) {
+	for _, test := range []struct {
+		number   int
+		encoding string
+		standby  bool
+		want     status
+	}{
+		{130_012, "UTF8", false, statusProblem}, {140_000, "UTF8", false, statusOK}, {180_000, "SQL_ASCII", false, statusProblem}, {180_000, "UTF8", true, statusProblem},
+	} {
+		d := &diagnosis{OK: true}
+		if err := (&examination{d: d}).judgeServer(test.number, "x", test.encoding, test.standby); err != nil || d.Checks[0].Status != test.want {
+			t.Errorf("%+v: %+v (%v)", test, d.Checks, err)
+		}
+	}
+}
+
+func TestTransactionPoolerIsFound(t *testing.T) {
+	s, _ := database(t)
+	startServer(t, s)
+	direct := s.env["TRUNKLINE_DATABASE_URL"]
+	pooled := on(pgbouncer(t, direct))
+	found := diagnose(t, pooled, exitFailed)
+	expect(t, found, "listen", statusProblem, "pooler", "--direct-url")
+	code, _, said := do(t, pooled, "listen", "news")
+	if code != exitFailed || !strings.Contains(said, "pooler") || !strings.Contains(said, "--direct-url") {
+		t.Errorf("listen through the pooler: exit code %d: %s", code, said)
+	}
+	// What needs no session goes through it, and a direct connection beside it cures the rest.
+	succeed(t, pooled, "publish", "news", "1")
+	succeed(t, pooled, "history", "news")
+	expect(t, diagnose(t, pooled, exitOK, "--direct-url", direct), "listen", statusOK)
+}
+
+// pgbouncer starts a pooler of transactions in front of a database.
+func pgbouncer(t *testing.T, url string) string {
+	t.Helper()
+	program, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		if program = "/usr/sbin/pgbouncer"; !isFile(program) {
+			t.Skip("pgbouncer is not installed")
+		}
+	}
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(program, filepath.Join(dir, "pgbouncer.ini"))
+	if os.Geteuid() == 0 {
+		u, err := user.Lookup("nobody")
+		if err != nil {
+			t.Skip("pgbouncer doesn't run as root, and there is no user nobody")
+		}
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	ini := fmt.Sprintf("[databases]\napp = host=127.0.0.1 port=%d dbname=%s user=%s password=%s\n"+
+		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\nmax_client_conn = 50\n",
+		config.Port, config.Database, config.User, config.Password, port)
+	if err := os.WriteFile(filepath.Join(dir, "pgbouncer.ini"), []byte(ini), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log := newOutput()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	log.line(t, "process up")
+	return fmt.Sprintf("postgres://app@127.0.0.1:%d/app?sslmode=disable", port)
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}

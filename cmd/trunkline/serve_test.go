@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/trunkline/trunkline/internal/pgtest"
+)
+
+// withDir is the surroundings of a second terminal.
+func withDir(dir string) surroundings {
+	return surroundings{env: map[string]string{"TRUNKLINE_DATA_DIR": dir}}
+}
+
+func TestServeWithItsOwnDatabase(t *testing.T) {
+	dir := dataDir(t)
+	serve := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	base := address(t, serve)
+	if info, err := os.Stat(filepath.Join(dir, "url")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the url file: %v, %v", info, err)
+	}
+	password, err := os.ReadFile(filepath.Join(dir, "password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A second terminal, and SQL typed into psql.
+	s := withDir(dir)
+	listener := start(t, s, "listen", "broadcast")
+	listener.err.line(t, "listening")
+	events := stream(t, base, "channel=broadcast")
+	succeed(t, s, "publish", "broadcast", `{"hello": "world"}`)
+	listener.out.line(t, `broadcast #1 - {"hello": "world"}`)
+	if e := next(t, events); string(e.Payload) != `{"hello": "world"}` {
+		t.Errorf("event %+v", e)
+	}
+	psql(t, dir, articleTables)
+	succeed(t, s, "watch", "message", "--channel", "{channel}")
+	psql(t, dir, "INSERT INTO message (sender, channel, content) VALUES (1, 'broadcast', 'typed')")
+	listener.out.line(t, "#2 - "+row(1, "typed"))
+	if e := next(t, events); string(e.Payload) != row(1, "typed") {
+		t.Errorf("event %+v", e)
+	}
+
+	// The end: within 5 s, although a stream is open and a listener connected.
+	began := time.Now()
+	serve.interrupt()
+	if code := serve.wait(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	if _, ok := <-events; ok {
+		t.Error("an event after the end")
+	}
+	if all := serve.out.String() + serve.err.String(); strings.Contains(all, strings.TrimSpace(string(password))) {
+		t.Error("the password is in the output")
+	}
+	code, _, said := do(t, s, "publish", "broadcast", "1")
+	if code != exitUnreachable || !strings.Contains(said, "start `trunkline serve`") || !strings.Contains(said, "--database-url") {
+		t.Errorf("afterwards publish ends with %d: %s", code, said)
+	}
+}
+
+// psql runs SQL with the psql of trunkline psql.
+func psql(t *testing.T, dir, sql string) string {
+	t.Helper()
+	if _, err := exec.LookPath("psql"); err != nil {
+		t.Skip("psql is not installed")
+	}
+	c := spawn(t, []string{"PGHOST=elsewhere.invalid"}, "psql", "--data-dir", dir, "-v", "ON_ERROR_STOP=1", "-qAtc", sql)
+	if code := c.wait(t); code != exitOK {
+		t.Fatalf("psql: exit code %d: %s", code, c.err)
+	}
+	return c.out.String()
+}
+
+func TestServeAdoptsTheDatabaseOfAKilledOne(t *testing.T) {
+	dir := dataDir(t)
+	first := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	address(t, first)
+	s := withDir(dir)
+	succeed(t, s, "publish", "broadcast", `"before"`)
+	if err := first.process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	first.wait(t)
+	// The database survives, and takes what is published.
+	pid := psql(t, dir, "SELECT pg_postmaster_start_time()")
+	succeed(t, s, "publish", "broadcast", `"between"`)
+
+	second := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	address(t, second)
+	if got := psql(t, dir, "SELECT pg_postmaster_start_time()"); got != pid {
+		t.Errorf("the server was started anew at %s, before: %s", got, pid)
+	}
+	out := start(t, s, "listen", "broadcast", "--from", "beginning", "--count", "2").out
+	out.line(t, `#1 - "before"`)
+	out.line(t, `#2 - "between"`)
+
+	began := time.Now()
+	second.interrupt()
+	if code := second.wait(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "url")); !os.IsNotExist(err) {
+		t.Errorf("the url file is still there: %v", err)
+	}
+	running, err := os.ReadFile(filepath.Join(dir, "postgres", "data", "postmaster.pid"))
+	if err == nil {
+		t.Errorf("the adopted server still runs: %s", running)
+	}
+}
+
+func TestSecondSignalForces(t *testing.T) {
+	url := pgtest.Database(t)
+	serve := spawn(t, []string{"TRUNKLINE_DATABASE_URL=" + url}, "serve", "--listen", "127.0.0.1:0")
+	base := address(t, serve)
+	// A request that doesn't end holds the shutdown for a moment.
+	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	serve.interrupt()
+	serve.err.line(t, "stopping")
+	_ = serve.process.Signal(syscall.SIGINT) // it may be gone by now
+	began := time.Now()
+	serve.wait(t)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %s after the second signal", took)
+	}
+}
+
+func TestServeEndsWhileItStarts(t *testing.T) {
+	// A server that accepts connections and says nothing.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	c := start(t, on("postgres://u@"+silent.Addr().String()+"/d"), "serve", "--listen", "127.0.0.1:0")
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	c.interrupt()
+	if code := c.wait(t); code != exitOK {
+		t.Errorf("exit code %d: %s", code, c.err)
+	}
+}
+
+func TestServeAnswersHealth(t *testing.T) {
+	s, _ := database(t)
+	base := startServer(t, s)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/healthz", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"status":"ok"`) {
+		t.Errorf("status %d: %s (%v)", response.StatusCode, body, err)
+	}
+}
+
+func TestServeMigratesAnEmptyDatabase(t *testing.T) {
+	s := on(pgtest.EmptyDatabase(t))
+	code, _, said := do(t, s, "listen", "broadcast")
+	if code != exitFailed || !strings.Contains(said, "run `trunkline migrate`") {
+		t.Errorf("listen without a schema ends with %d: %s", code, said)
+	}
+	startServer(t, s)
+	succeed(t, s, "publish", "broadcast", "1")
+}
+
+func TestServeRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
+	const somewhere = "postgres://u@127.0.0.1:1/d"
+	for _, test := range []struct {
+		name string
+		args []string
+		code int
+		says []string
+	}{
+		{"all interfaces", []string{"--listen", ":8000"}, exitUsage, []string{"--listen=:8000", "127.0.0.1:8000"}},
+		{"another interface", []string{"--listen", "0.0.0.0:8000"}, exitUsage, []string{"0.0.0.0:8000", "127.0.0.1:8000"}},
+		{"a name", []string{"--listen", "example.org:80"}, exitUsage, []string{"example.org:80", "127.0.0.1:80"}},
+		{"no port", []string{"--listen", "127.0.0.1"}, exitUsage, []string{"127.0.0.1:8000"}},
+		{"a port too large", []string{"--listen", "127.0.0.1:65536"}, exitUsage, []string{"65536", "port"}},
+		{"a port that is taken", []string{"--listen", "127.0.0.1:" + port}, exitFailed, []string{"port " + port, "taken", "--listen"}},
+		{"a private port beside a named database", []string{"--pg-port", "5555", "--database-url", somewhere}, exitUsage, []string{"--pg-port", "--database-url"}},
+		{"a direct URL alone", []string{"--direct-url", somewhere}, exitUsage, []string{"--direct-url", "--database-url"}},
+		{"a port for PostgreSQL that is none", []string{"--pg-port", "70000"}, exitUsage, []string{"70000", "65535"}},
+		{"a port for PostgreSQL that is taken", []string{"--listen", "127.0.0.1:0", "--pg-port", port}, exitFailed, []string{port, "--pg-port"}},
+		{"a bridge of a long name", []string{"--listen", "127.0.0.1:0", "--database-url", somewhere, "--bridge", strings.Repeat("x", 64)}, exitUsage, []string{"64 bytes", "63 bytes"}},
+		{"a database that isn't there", []string{"--listen", "127.0.0.1:0", "--database-url", somewhere}, exitUnreachable, []string{"127.0.0.1:1", "connection refused"}},
+		{"a URL that is none", []string{"--listen", "127.0.0.1:0", "--database-url", "postgres://u:secret@host:x/d"}, exitUsage, []string{"host:x"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			args := append([]string{"serve", "--data-dir", dataDir(t)}, test.args...)
+			code, _, said := do(t, surroundings{}, args...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			for _, part := range test.says {
+				if !strings.Contains(said, part) {
+					t.Errorf("%q doesn't say %q", said, part)
+				}
+			}
+			if strings.Contains(said, "secret") {
+				t.Errorf("%q tells the password", said)
+			}
+		})
+	}
+}
+
+func TestListenGoesOnThroughARestartOfTheDatabase(t *testing.T) {
+	cluster := pgtest.Cluster(t, nil)
+	s := on(cluster.URL())
+	succeed(t, s, "migrate")
+	listener := start(t, s, "listen", "broadcast")
+	listener.err.line(t, "listening")
+	succeed(t, s, "publish", "broadcast", `"before"`)
+	listener.out.line(t, `#1 - "before"`)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := cluster.Restart(ctx, "fast"); err != nil {
+		t.Fatal(err)
+	}
+	succeed(t, s, "publish", "broadcast", `"after"`)
+	listener.out.line(t, `#2 - "after"`)
+	listener.interrupt()
+	if code := listener.wait(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if said := listener.err.String(); !strings.Contains(said, "go on with --since ") {
+		t.Errorf("it doesn't say where to go on: %s", said)
+	}
+}

@@ -1,0 +1,24 @@
+package trunkline
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// What tests from outside the package need of its inside.
+
+// StepMessages is how many messages one step or page takes at most.
+const StepMessages = stepRows
+
+// CatchUpSQL is the query behind subscriptions that catch up.
+var CatchUpSQL = catchUpSQL
+
+// ConnectLog opens a session with the settings of the one that sequences.
+func ConnectLog(ctx context.Context, url string) (*pgx.Conn, error) {
+	template, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	return connect(ctx, template, "plans", logSessionSettings)
+}
