@@ -18,7 +18,7 @@ func backoff(attempt int) time.Duration {
 	if attempt < 7 {
 		bound = min(backoffBase<<attempt, backoffMost)
 	}
-	return rand.N(bound) //nolint:gosec // jitter needs no secrecy
+	return rand.N(bound)
 }
 
 // sleep waits, and tells whether it did (false: ctx ended).

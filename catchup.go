@@ -220,7 +220,7 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 	for _, p := range pages {
 		if err := s.checkPage(p); err != nil {
 			s.end(err, true)
-			return nil //nolint:nilerr // Next returns it as the subscription's end
+			return nil // Next returns it as the subscription's end
 		}
 	}
 

@@ -12,9 +12,9 @@ import (
 type SequenceMode string
 
 const (
-	// SequenceAuto: the engine becomes the sequencer when nobody else is, if its role may write the log.
+	// SequenceAuto lets the engine become the sequencer when nobody else is, if its role may write the log.
 	SequenceAuto SequenceMode = "auto"
-	// SequenceNever: the engine only ever follows. It says so in the log when nobody sequences for 3 s.
+	// SequenceNever makes the engine follow only. It says so in the log when nobody sequences for 3 s.
 	SequenceNever SequenceMode = "never"
 )
 

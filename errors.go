@@ -9,6 +9,9 @@ import (
 // ErrClosed is returned by whatever belongs to an engine that was stopped, or to a subscription that was closed.
 var ErrClosed = errors.New("trunkline: closed")
 
+// ErrNotStarted is returned by Subscribe on an engine whose Start has not yet returned: it doesn't know the log.
+var ErrNotStarted = errors.New("trunkline: the engine has not been started")
+
 // An EpochError says that a position belongs to another epoch of the log than the current one: the database was restored,
 // failed over, or crashed and lost the log's end. Positions before and after can't be compared; read anew from the
 // beginning, or from a snapshot of your own state.

@@ -176,6 +176,9 @@ func (h *hub) add(s *Subscription) error {
 	if h.closed {
 		return ErrClosed
 	}
+	if h.epoch == "" {
+		return ErrNotStarted
+	}
 	if given := s.start.epoch(); given != "" && given != h.epoch {
 		return &EpochError{Given: given, Current: h.epoch}
 	}

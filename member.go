@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 //go:embed sql/follow.sql
@@ -144,10 +143,10 @@ func (m *member) role(ctx context.Context, conn *pgx.Conn) (SequenceMode, error)
 func (m *member) follow(ctx context.Context, conn *pgx.Conn, mode SequenceMode) error {
 	// The mark of a follower, for as long as this session lives or until it leads; the sequencer looks for it each second
 	// and hears of it now.
-	if _, err := exec(ctx, conn, "SELECT pg_advisory_lock_shared(1953656430, 2)"); err != nil {
+	if err := exec(ctx, conn, "SELECT pg_advisory_lock_shared(1953656430, 2)"); err != nil {
 		return err
 	}
-	if _, err := exec(ctx, conn, "SELECT pg_notify($1, $2) WHERE pg_notification_queue_usage() < 0.5", rawFollow, m.listener.canary); err != nil {
+	if err := exec(ctx, conn, "SELECT pg_notify($1, $2) WHERE pg_notification_queue_usage() < 0.5", rawFollow, m.listener.canary); err != nil {
 		return err
 	}
 	var lonelySince time.Time
@@ -162,8 +161,7 @@ func (m *member) follow(ctx context.Context, conn *pgx.Conn, mode SequenceMode) 
 			}
 		}
 		if leads {
-			_, err := exec(ctx, conn, "SELECT pg_advisory_unlock_shared(1953656430, 2)")
-			return err
+			return exec(ctx, conn, "SELECT pg_advisory_unlock_shared(1953656430, 2)")
 		}
 		m.readyOnce.Do(func() { close(m.ready) })
 		switch {
@@ -285,10 +283,11 @@ func readLogPage(ctx context.Context, conn *pgx.Conn, after int64) (batch []*Mes
 // callTimeout bounds a call on the log's session: a server or a network that stalls longer is given up.
 const callTimeout = 5 * time.Second
 
-func exec(ctx context.Context, conn *pgx.Conn, sql string, args ...any) (pgconn.CommandTag, error) {
+func exec(ctx context.Context, conn *pgx.Conn, sql string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return conn.Exec(ctx, sql, args...)
+	_, err := conn.Exec(ctx, sql, args...)
+	return err
 }
 
 func queryRow(ctx context.Context, conn *pgx.Conn, sql string, into []any, args ...any) error {

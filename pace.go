@@ -17,7 +17,7 @@ const (
 	paceWindow = 100 * time.Millisecond
 	// From 300 steps that find messages a second on, staying awake is cheaper than being rung.
 	wakeSteps = 30
-	// Rings serialise commits: where a flush is slow, they keep the rate low by themselves. Writers then queue, which
+	// Rings serialize commits: where a flush is slow, they keep the rate low by themselves. Writers then queue, which
 	// shows as transactions that run beside those that a step finds.
 	crowdSteps   = 3
 	crowdWriters = 2
@@ -76,7 +76,7 @@ func snapshotXmin(snapshot string) string {
 func snapshotXmax(snapshot string) uint64 {
 	_, rest, _ := strings.Cut(snapshot, ":")
 	xmax, _, _ := strings.Cut(rest, ":")
-	n, _ := strconv.ParseUint(xmax, 10, 64) //nolint:errcheck // PostgreSQL wrote it; 0 only makes us sleepier
+	n, _ := strconv.ParseUint(xmax, 10, 64) // PostgreSQL wrote it; 0 would only make us sleepier
 	return n
 }
 

@@ -21,7 +21,7 @@ func (s *sequencer) relay(ctx context.Context, batch []*Message) error {
 		if len(channels) == 0 {
 			return nil
 		}
-		_, err := exec(ctx, s.conn, "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) u(c, p)", channels, payloads)
+		err := exec(ctx, s.conn, "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) u(c, p)", channels, payloads)
 		if err != nil {
 			s.log.Warn("repeating messages on raw channels failed", "error", err, "messages", len(channels))
 			if s.conn.IsClosed() {

@@ -53,7 +53,7 @@ func (m *member) sequence(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	if _, err := exec(ctx, conn, "SELECT trunkline.wake()"); err != nil {
+	if err := exec(ctx, conn, "SELECT trunkline.wake()"); err != nil {
 		return err
 	}
 	s.awake = true
@@ -127,7 +127,7 @@ func (s *sequencer) backlog(ctx context.Context, lowest string, oldEras bool) er
 		if err := s.pages(ctx, nil, lowest, 0); err != nil {
 			return err
 		}
-		if _, err := exec(ctx, s.conn, "SELECT trunkline.old_eras_done()"); err != nil {
+		if err := exec(ctx, s.conn, "SELECT trunkline.old_eras_done()"); err != nil {
 			return err
 		}
 	}
@@ -283,7 +283,7 @@ func (s *sequencer) ringFollowers(ctx context.Context) {
 	if s.crowded {
 		return
 	}
-	if _, err := exec(ctx, s.conn, "SELECT pg_notify('"+rawLog+"', '')"); err != nil {
+	if err := exec(ctx, s.conn, "SELECT pg_notify('"+rawLog+"', '')"); err != nil {
 		s.counters.followerRingErrors.Add(1)
 		s.log.Warn("ringing the followers failed; they look once a second", "error", err)
 	}
@@ -321,7 +321,7 @@ func (s *sequencer) recordFloor(ctx context.Context) error {
 	if lowest == s.floor {
 		return nil
 	}
-	if _, err := exec(ctx, s.conn, "SELECT trunkline.set_floor($1::xid8)", lowest); err != nil {
+	if err := exec(ctx, s.conn, "SELECT trunkline.set_floor($1::xid8)", lowest); err != nil {
 		return fmt.Errorf("record the floor: %w", err)
 	}
 	s.floor = lowest
@@ -348,8 +348,7 @@ func (s *sequencer) rest(ctx context.Context) error {
 	case busy || unrung:
 		s.counters.wakes.Add(1)
 		s.awake, s.draining = true, nil
-		_, err := exec(ctx, s.conn, "SELECT trunkline.wake()")
-		return err
+		return exec(ctx, s.conn, "SELECT trunkline.wake()")
 	}
 	return s.slumber(ctx)
 }
@@ -386,7 +385,7 @@ func (s *sequencer) slumber(ctx context.Context) error {
 	case <-s.heard:
 		// If the listener went down the server may have, too. To be told so by a step would leave that step's outcome
 		// unknown, and with it whether the log is whole.
-		_, err := exec(ctx, s.conn, "SELECT 1")
+		err := exec(ctx, s.conn, "SELECT 1")
 		return err
 	case <-timer.C:
 		s.looking = wait == fallbackInterval

@@ -18,7 +18,7 @@ const channelFix = "A channel is 1 to 255 bytes without control characters, such
 
 // CheckChannel says why a name cannot be published or subscribed to, as an *[ArgumentError], or returns nil.
 func CheckChannel(channel string) error {
-	problem := ""
+	var problem string
 	switch {
 	case channel == "":
 		problem = "a channel is empty"

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,7 +17,10 @@ type problem struct {
 }
 
 func problemf(w http.ResponseWriter, status int, format string, args ...any) {
-	body, err := json.Marshal(problem{
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // people read it
+	err := encoder.Encode(problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...),
 	})
 	if err != nil {
@@ -26,7 +30,7 @@ func problemf(w http.ResponseWriter, status int, format string, args ...any) {
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // to a client that went away there is nothing to say
+	_, _ = w.Write(body.Bytes()) // to a client that went away there is nothing to say
 }
 
 // clip shortens what a stranger sent, for an error message.

@@ -417,7 +417,7 @@ func TestStreamRefusesBadRequests(t *testing.T) {
 		name, query, header string
 		says                []string
 	}{
-		{"no channel", "", "", []string{"no channel", "?channel="}},
+		{"no channel", "", "", []string{"no channel", "?channel=project:42&channel=news"}},
 		{"an empty channel", "channel=", "", []string{"empty", "255 bytes"}},
 		{"a long channel", channels(strings.Repeat("x", 256)), "", []string{"256 bytes", "255"}},
 		{"a control character", channels("a\nb"), "", []string{`a\nb`, "control character"}},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/internal/pgtest"
@@ -211,19 +214,24 @@ func TestBadInputNamesTheValueAndTheFix(t *testing.T) {
 	}
 }
 
-// as returns the surroundings of commands that another role uses.
-func as(t *testing.T, s surroundings, role, password string) surroundings {
+// newRole makes a role that may do nothing yet, and the surroundings of commands that it runs.
+func newRole(t *testing.T, s surroundings, conn *pgx.Conn) (string, surroundings) {
 	t.Helper()
+	role := "app_" + strings.ToLower(rand.Text()[:10])
+	execute(t, conn, "CREATE ROLE "+role+" LOGIN PASSWORD 'app'")
+	t.Cleanup(func() {
+		// Roles belong to the cluster, which other tests use too.
+		if _, err := conn.PgConn().Exec(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role).ReadAll(); err != nil {
+			t.Errorf("drop the role: %v", err)
+		}
+	})
 	_, rest, _ := strings.Cut(s.env["TRUNKLINE_DATABASE_URL"], "@")
-	return on("postgres://" + role + ":" + password + "@" + rest)
+	return role, on("postgres://" + role + ":app@" + rest)
 }
 
 func TestMissingPrivilegesNameTheGrant(t *testing.T) {
 	s, conn := article(t, "")
-	role := "app_" + strconv.Itoa(os.Getpid())
-	execute(t, conn, "CREATE ROLE "+role+" LOGIN PASSWORD 'app'")
-	t.Cleanup(func() { _, _ = pgtest.Connect(t, pgtest.Server(t).URL()).Exec(t.Context(), "DROP ROLE "+role) })
-	app := as(t, s, role, "app")
+	role, app := newRole(t, s, conn)
 	for _, test := range []struct {
 		args  []string
 		grant string
@@ -251,7 +259,6 @@ func TestMissingPrivilegesNameTheGrant(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	succeed(t, app, "history", "news")
-	execute(t, conn, "DROP OWNED BY "+role)
 }
 
 func TestMigrate(t *testing.T) {

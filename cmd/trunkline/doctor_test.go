@@ -96,11 +96,7 @@ func TestDoctorFindsWhatHolds(t *testing.T) {
 	s, conn := database(t)
 	execute(t, conn, "CREATE TABLE parts (id int) PARTITION BY LIST (id)", "CREATE TABLE part1 PARTITION OF parts FOR VALUES IN (1)",
 		"SELECT trunkline.watch('parts', 'x')", "CREATE TABLE part2 PARTITION OF parts FOR VALUES IN (2)")
-	execute(t, conn, "BEGIN", "CREATE TABLE t ()", "PREPARE TRANSACTION 'forgotten "+strconv.Itoa(os.Getpid())+"'")
-	t.Cleanup(func() { _, _ = conn.Exec(t.Context(), "ROLLBACK PREPARED 'forgotten "+strconv.Itoa(os.Getpid())+"'") })
-	found := diagnose(t, s, exitOK)
-	expect(t, found, "watches", statusWarning, "part2")
-	execute(t, conn, "ROLLBACK PREPARED 'forgotten "+strconv.Itoa(os.Getpid())+"'")
+	expect(t, diagnose(t, s, exitOK), "watches", statusWarning, "part2")
 
 	var database string
 	if err := conn.QueryRow(t.Context(), "SELECT current_database()").Scan(&database); err != nil {
@@ -115,16 +111,12 @@ func TestDoctorFindsWhatHolds(t *testing.T) {
 
 func TestDoctorNamesTheGrant(t *testing.T) {
 	s, conn := database(t)
-	role := "doc_" + strconv.Itoa(os.Getpid())
-	execute(t, conn, "CREATE ROLE "+role+" LOGIN PASSWORD 'app'")
-	t.Cleanup(func() { _, _ = pgtest.Connect(t, pgtest.Server(t).URL()).Exec(t.Context(), "DROP ROLE "+role) })
-	app := as(t, s, role, "app")
+	role, app := newRole(t, s, conn)
 	expect(t, diagnose(t, app, exitFailed), "schema", statusProblem, "SELECT trunkline.grant_read('"+role+"')")
 	execute(t, conn, "SELECT trunkline.grant_read('"+role+"')")
 	expect(t, diagnose(t, app, exitOK), "privileges", statusWarning, "SELECT trunkline.grant_publish('"+role+"')")
 	execute(t, conn, "SELECT trunkline.grant_publish('"+role+"')")
 	expect(t, diagnose(t, app, exitOK), "privileges", statusOK, "publish and read")
-	execute(t, conn, "DROP OWNED BY "+role)
 }
 
 func TestDoctorJudgesServers(t *testing.T) {

@@ -246,6 +246,13 @@ func (n *Node) Healed() int64 {
 	return n.healed + n.stats.Healed
 }
 
+// Dozes is how often the sequencer let writers ring again, in this life.
+func (n *Node) Dozes() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stats.Dozes
+}
+
 // Memory returns the resident memory in kB when this life began, and now.
 func (n *Node) Memory() (before, now int64) {
 	n.mu.Lock()

@@ -53,7 +53,8 @@ type Report struct {
 	Prepared    int // transactions whose second phase succeeded
 	Deliveries  int64
 	Epochs      int
-	Healed      int64
+	Healed      int64 // messages that nobody had rung for
+	Dozes       int64 // in the nodes' last lives
 	Endings     map[string]int
 	Memory      []string
 	CaughtUpIn  time.Duration // after the end of writing and faults
@@ -63,8 +64,8 @@ type Report struct {
 
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d messages, %d transactions committed, %d rolled back, %d unknown, %d prepared; %d deliveries in %d epochs; healed %d; caught up in %v",
-		r.Messages, r.Committed, r.RolledBack, r.Unknown, r.Prepared, r.Deliveries, r.Epochs, r.Healed, r.CaughtUpIn.Round(time.Millisecond))
+	fmt.Fprintf(&b, "%d messages, %d transactions committed, %d rolled back, %d unknown, %d prepared; %d deliveries in %d epochs; dozed %d times, healed %d; caught up in %v",
+		r.Messages, r.Committed, r.RolledBack, r.Unknown, r.Prepared, r.Deliveries, r.Epochs, r.Dozes, r.Healed, r.CaughtUpIn.Round(time.Millisecond))
 	fmt.Fprintf(&b, "\n  faults: %v\n  subscriptions ended: %v\n  memory: %s", r.Faults, r.Endings, strings.Join(r.Memory, ", "))
 	return b.String()
 }
@@ -187,6 +188,7 @@ func (r *runner) report() *Report {
 	r.prepared.mu.Unlock()
 	for _, n := range r.nodes {
 		report.Healed += n.Healed()
+		report.Dozes += n.Dozes()
 		before, now := n.Memory()
 		report.Memory = append(report.Memory, fmt.Sprintf("%s %.0f → %.0f MB", n.cfg.Name, float64(before)/1024, float64(now)/1024))
 		n.mu.Lock()

@@ -145,7 +145,10 @@ BEGIN
         RETURN every;
     END;
 EXCEPTION WHEN OTHERS THEN
-    RAISE EXCEPTION 'the predicate "%" cannot be used for %: %', left(predicate, 200), event, SQLERRM USING
+    RAISE EXCEPTION 'the predicate "%" cannot be used for %: %', left(predicate, 200), event,
+        -- The closing bracket is ours, not the user's.
+        CASE WHEN SQLERRM IN ('syntax error at or near "]"', 'syntax error at or near ")"') AND predicate !~ '[])]\s*$'
+             THEN 'it ends before the expression does' ELSE SQLERRM END USING
         ERRCODE = SQLSTATE,
         HINT = format('A predicate is one boolean SQL expression over the columns %s; new.x is the row after an insert or update, old.x before an '
                       'update or delete: pass op where not all three have what it needs. Functions, operators and types outside pg_catalog need their schema.',
