@@ -38,12 +38,12 @@ type Config struct {
 	// RingMessages is how many recent messages are kept in memory per active channel, so that resuming from a little way
 	// back needs no query. 1 to 100,000; default 512.
 	RingMessages int
-	// RingBytes bounds the payloads in all rings together; channels that were active longest ago lose theirs first.
+	// RingBytes bounds the memory of all rings together; channels that were active longest ago lose theirs first.
 	// Default 64 MiB.
 	RingBytes int
 	// QueueMessages is how many messages may wait for one subscription before it ends as slow. Default 1,024.
 	QueueMessages int
-	// QueueBytes bounds the payloads that may wait for one subscription. At least four times the payload limit is wise.
+	// QueueBytes bounds the memory of what may wait for one subscription. At least four times the payload limit is wise.
 	// Default 16 MiB.
 	QueueBytes int
 

@@ -2,6 +2,7 @@ package trunkline_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +18,10 @@ import (
 func TestMain(m *testing.M) {
 	if url := os.Getenv(nodeVariable); url != "" {
 		os.Exit(runNode(url))
+	}
+	// These tests wait more than they compute. What the command line says still counts.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	pgtest.Main(m)
 }

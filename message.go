@@ -51,3 +51,9 @@ type Publication struct {
 	// Key makes publishing idempotent: the same key with the same payload publishes once. Up to 255 bytes, "" for none.
 	Key string
 }
+
+// footprint is roughly how many bytes of memory the message takes: rings and queues are bounded by it.
+func (m *Message) footprint() int {
+	const itself = 256 // the struct, its strings, a slot in a ring
+	return itself + m.size
+}

@@ -72,6 +72,7 @@ func livePast(t *testing.T, url string) *past {
 	if err := engine.Stop(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	nobodySequences(t, conn)
 	p.publish(t, conn, 20)
 	p.era = scan[int](t, conn, "SELECT trunkline.default_era()")
 	if n := scan[int](t, conn, "SELECT count(*) FROM trunkline.log"); n != 30 {
@@ -81,6 +82,14 @@ func livePast(t *testing.T, url string) *past {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// nobodySequences waits until the server has ended the session of a node that was stopped: its last step may still run.
+func nobodySequences(t *testing.T, db trunkline.Tx) {
+	t.Helper()
+	eventually(t, "the log's session has ended", func() bool {
+		return scan[int](t, db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'trunkline log'") == 0
+	})
 }
 
 func (p *past) publish(t *testing.T, db trunkline.Tx, n int) {
@@ -117,6 +126,7 @@ func (p *past) wantWhole(t *testing.T, url string, newEra bool) {
 	if err := engine.Stop(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	nobodySequences(t, conn)
 	p.publish(t, conn, 5)
 	again := startEngine(t, url)
 	p.ledger.add(t, next(t, subscribe(t, again, trunkline.Since(got[len(got)-1].LogPosition()), "a", "b", "c"), 5)...)

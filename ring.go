@@ -25,7 +25,7 @@ func (r *ring) push(m *Message, limit int) int {
 	}
 	r.messages[(r.start+r.count)%len(r.messages)] = m
 	r.count++
-	r.bytes += m.size
+	r.bytes += m.footprint()
 	return r.bytes - before
 }
 
@@ -36,7 +36,7 @@ func (r *ring) dropOldest() {
 	r.messages[r.start] = nil
 	r.start = (r.start + 1) % len(r.messages)
 	r.count--
-	r.bytes -= oldest.size
+	r.bytes -= oldest.footprint()
 	r.after = oldest.Position
 }
 

@@ -214,7 +214,7 @@ func (s *Subscription) take() (*Message, error, bool) { //nolint:revive // the e
 		m = s.queue[s.head]
 		s.queue[s.head] = nil
 		s.head++
-		s.bytes -= m.size
+		s.bytes -= m.footprint()
 		if s.head == len(s.queue) {
 			s.queue, s.head = s.queue[:0], 0
 		}
@@ -238,7 +238,7 @@ func (s *Subscription) push(m *Message, batch int64, c *counters) {
 	if s.batch != batch {
 		s.batch, s.waiting = batch, waiting
 	}
-	if waiting >= s.maxCount || (waiting > 0 && s.bytes+m.size > s.maxBytes) {
+	if waiting >= s.maxCount || (waiting > 0 && s.bytes+m.footprint() > s.maxBytes) {
 		s.overflow(m, c)
 		return
 	}
@@ -248,7 +248,7 @@ func (s *Subscription) push(m *Message, batch int64, c *counters) {
 		s.head = 0
 	}
 	s.queue = append(s.queue, m)
-	s.bytes += m.size
+	s.bytes += m.footprint()
 	if !m.Signal {
 		s.through = m.Position
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,7 +67,10 @@ func walPosition(ctx context.Context, conn *pgx.Conn) (bytes int64, err error) {
 	return bytes, err
 }
 
-// memorySuite publishes and delivers for a while and prints this process's memory as it goes.
+// memoryRate is how many messages a second are published meanwhile: enough to show a leak, not to fill a disk.
+const memoryRate = 2000
+
+// memorySuite publishes and delivers for a while, with subscribers that come and go, and prints this process's memory.
 func memorySuite(ctx context.Context, l *lab) error {
 	engine, err := l.engine(ctx)
 	if err != nil {
@@ -82,19 +86,40 @@ func memorySuite(ctx context.Context, l *lab) error {
 		return err
 	}
 	defer received.close()
-	ctx, cancel := context.WithTimeout(ctx, l.Soak)
+	soakCtx, cancel := context.WithTimeout(ctx, l.Soak)
 	defer cancel()
-	go report(ctx, l, engine)
-	for n := 0; ctx.Err() == nil; n++ {
-		batch := make([]trunkline.Publication, 100)
-		for i := range batch {
-			batch[i] = trunkline.Publication{Channel: channels[(n*100+i)%len(channels)], Payload: []byte(payload200)}
+	var reporting sync.WaitGroup
+	reporting.Go(func() { report(soakCtx, l, engine) })
+	defer reporting.Wait()
+
+	batch := make([]trunkline.Publication, 100)
+	tick := time.NewTicker(time.Second * time.Duration(len(batch)) / memoryRate)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-tick.C:
+		case <-soakCtx.Done():
+			return ctx.Err() // nil if only the time is up
 		}
-		if _, err := engine.PublishMany(ctx, batch); err != nil && ctx.Err() == nil {
+		for i := range batch {
+			batch[i] = trunkline.Publication{Channel: channels[(n*len(batch)+i)%len(channels)], Payload: []byte(payload200)}
+		}
+		if _, err := engine.PublishMany(ctx, batch); err != nil {
+			return err
+		}
+		// Somebody resumes a little way back, reads something, and leaves.
+		from := engine.State().Log
+		from.Position = max(0, from.Position-500)
+		sub, err := engine.Subscribe(ctx, channels[:20], trunkline.SubscribeOptions{From: trunkline.Since(from)})
+		if err != nil {
+			return err
+		}
+		_, err = sub.Next(ctx)
+		sub.Close()
+		if err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 func report(ctx context.Context, l *lab, engine *trunkline.Engine) {
