@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -48,6 +49,7 @@ type page struct {
 	lastSeq    int64 // of the channel
 	trimmedSeq int64 // what retention has removed of the channel
 	trimmedPos int64
+	alive      bool // nothing has crashed since that epoch began
 	err        error
 	done       chan struct{} // closed when all of the above is set
 }
@@ -179,13 +181,14 @@ func scanPage(rows pgx.Rows, pages []*page) error {
 		sender, key   *string
 		createdAt     *time.Time
 	)
-	err := rows.Scan(&n, &p.epoch, &p.logEnd, &p.trimmedSeq, &p.trimmedPos, &p.lastSeq, &p.afterSeq, &more,
+	err := rows.Scan(&n, &p.epoch, &p.logEnd, &p.trimmedSeq, &p.trimmedPos, &p.lastSeq, &p.afterSeq, &more, &p.alive,
 		&position, &seq, &id, &size, &payload, &sender, &key, &createdAt)
 	if err != nil {
 		return err
 	}
 	to := pages[n-1]
 	to.epoch, to.logEnd, to.trimmedSeq, to.trimmedPos, to.lastSeq, to.afterSeq = p.epoch, p.logEnd, p.trimmedSeq, p.trimmedPos, p.lastSeq, p.afterSeq
+	to.alive = p.alive
 	to.more = to.more || more
 	if id != nil {
 		to.messages = append(to.messages, &Message{
@@ -219,6 +222,13 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 	}
 	for _, p := range pages {
 		if err := s.checkPage(p); err != nil {
+			var beyond *BeyondLogError
+			if errors.As(err, &beyond) && !p.alive {
+				// A crash may have taken the log's end. Whoever takes over decides; if so, it begins another epoch,
+				// which ends this subscription.
+				sleep(ctx, deafInterval)
+				return nil
+			}
 			s.end(err, true)
 			return nil // Next returns it as the subscription's end
 		}

@@ -90,8 +90,27 @@ func New(cfg Config) (*Engine, error) {
 
 // Start connects, brings the schema up to date (unless SkipMigrate), and begins to deliver. It returns once this node
 // listens and knows the log; ctx bounds only that. A database that can't be reached, is too old, or lacks what the role
-// needs is an error; losing it later is not: the engine connects again for as long as it takes.
+// needs is an error; losing it later is not: the engine connects again for as long as it takes. After an error that is
+// ctx's, Start may be called again to wait on.
 func (e *Engine) Start(ctx context.Context) error {
+	if err := e.launch(ctx); err != nil {
+		return err
+	}
+	if err := e.listener.wait(ctx, rawSignal); err != nil {
+		return err
+	}
+	select {
+	case <-e.member.ready:
+		return nil
+	case <-e.stopping:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("start: %w", context.Cause(ctx))
+	}
+}
+
+// launch starts what runs, once.
+func (e *Engine) launch(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopped {
@@ -115,16 +134,8 @@ func (e *Engine) Start(ctx context.Context) error {
 	})
 	l.add(rawSignal, e.onSignal)
 	e.running.Go(func() { l.run(e.life) })
-	if err := l.wait(ctx, rawSignal); err != nil {
-		return err
-	}
 	e.running.Go(func() { m.run(e.life) })
-	select {
-	case <-m.ready:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("start: %w", context.Cause(ctx))
-	}
+	return nil
 }
 
 // prepare migrates, or checks that somebody did, on a connection that is known to be direct.

@@ -228,7 +228,7 @@ func TestWaysToRead(t *testing.T) {
 		}
 	})
 
-	t.Run("goes on after a cancelled Next", func(t *testing.T) {
+	t.Run("goes on after a Next whose context ended", func(t *testing.T) {
 		sub := subscribe(t, engine, trunkline.FromNow(), "goes-on")
 		ctx, cancel := context.WithCancel(testContext(t))
 		cancel()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,7 +15,7 @@ func ExamplePublishTx() {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, "postgres://app@db.internal/app")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "UPDATE task SET done = true WHERE id = $1", 7); err != nil {
@@ -30,7 +29,7 @@ func ExamplePublishTx() {
 		return err
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 }
 
@@ -39,18 +38,18 @@ func ExampleEngine_Subscribe() {
 	ctx := context.Background()
 	engine, err := trunkline.New(trunkline.Config{DatabaseURL: "postgres://app@db.internal/app"})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer func() { _ = engine.Stop(ctx) }()
 	if err := engine.Start(ctx); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	from := trunkline.FromBeginning() // or Since(what was remembered)
 	for {
 		sub, err := engine.Subscribe(ctx, []string{"project:42"}, trunkline.SubscribeOptions{From: from})
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		for message, failure := range sub.All(ctx) {
 			if failure != nil {
@@ -70,7 +69,7 @@ func ExampleEngine_Subscribe() {
 		case errors.As(err, &epoch):
 			from = trunkline.FromBeginning()
 		default:
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 }
@@ -80,7 +79,7 @@ func ExampleAddWatch() {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, "postgres://app@db.internal/app")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	id, err := trunkline.AddWatch(ctx, conn, trunkline.WatchOptions{
 		Table:   "task",
@@ -90,7 +89,7 @@ func ExampleAddWatch() {
 		Where:   "new.done IS DISTINCT FROM old.done",
 	})
 	if err != nil {
-		log.Fatal(err) // says which argument, and what to do
+		panic(err) // says which argument, and what to do
 	}
 	fmt.Println("watch", id)
 }

@@ -358,7 +358,7 @@ func newProxy(t testing.TB, target string) *proxy {
 		accept.Close()
 		p.mu.Lock()
 		for _, c := range p.conns {
-			c.Close()
+			_ = c.Close()
 		}
 		p.mu.Unlock()
 		p.working.Wait()
@@ -457,7 +457,7 @@ func (p *proxy) run() {
 }
 
 func (p *proxy) serve(client net.Conn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	startup, err := readStartup(client)
 	if err != nil {
 		return
@@ -477,7 +477,7 @@ func (p *proxy) serve(client net.Conn) {
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	p.mu.Lock()
 	p.conns = append(p.conns, server)
 	p.mu.Unlock()
@@ -518,7 +518,7 @@ func (p *proxy) toServer(application string, client, server net.Conn, writing *s
 	defer func() {
 		// The other side learns of the end only if the network lets it.
 		if p.pass(application) {
-			server.Close()
+			_ = server.Close()
 		}
 	}()
 	for {
@@ -562,7 +562,7 @@ func (p *proxy) toServer(application string, client, server net.Conn, writing *s
 func (p *proxy) toClient(application string, client, server net.Conn, writing *sync.Mutex) {
 	defer func() {
 		if p.pass(application) {
-			client.Close()
+			_ = client.Close()
 		}
 	}()
 	for {

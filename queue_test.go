@@ -1,7 +1,6 @@
 package trunkline_test
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -141,14 +140,7 @@ func smallQueueServer(t *testing.T) *localpg.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := server.Release(); err != nil {
-			t.Error(err)
-		}
-		if err := localpg.Remove(context.Background(), dir); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { remove(t, server, dir) })
 	return server
 }
 

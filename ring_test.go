@@ -38,7 +38,7 @@ func TestRing(t *testing.T) {
 				}
 				size := 0
 				for _, m := range kept {
-					size += m.size
+					size += m.footprint()
 				}
 				if r.count != len(kept) || r.bytes != size || bytes != size || r.after != after {
 					t.Fatalf("%d messages of %d bytes (%d told) after %d; want %d of %d after %d", r.count, r.bytes, bytes, r.after, len(kept), size, after)

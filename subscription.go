@@ -106,7 +106,8 @@ func (e *Engine) Subscribe(ctx context.Context, channels []string, opts Subscrib
 
 // Next returns the next message, waiting for one if need be. The error is ctx's, [ErrClosed], or what ended the
 // subscription: an *[EpochError], *[BeyondLogError], *[TrimmedError] or *[SlowConsumerError]; after such an error every
-// call returns it. A failing database does not end a subscription: Next waits and tries again until ctx ends.
+// call returns it. A failing database does not end a subscription: Next waits and tries again until ctx ends. While it
+// catches up a call may take a query's time: a ctx that always ends sooner gets nowhere.
 func (s *Subscription) Next(ctx context.Context) (Message, error) {
 	for {
 		m, err, ok := s.take()

@@ -2,12 +2,13 @@
 -- $3 positions, $4 rows at most each, $5 bytes of payload at most each (one message always fits).
 --
 -- One row per message, and at least one per request: its number n, the channel's bounds, and where the log ends in this
--- very snapshot, so that "nothing more" means "nothing up to there".
+-- very snapshot, so that "nothing more" means "nothing up to there"; and whether the epoch is known to live on (it isn't
+-- between a crash and the next takeover).
 --
 -- LIMIT 1 and OFFSET 0 keep the planner from guessing: that state has many rows, that joining all of message pays, and
 -- that after_seq may be computed anew for every row.
 SELECT r.n, s.epoch, e.last_position, coalesce(c.trimmed_seq, 0), coalesce(c.trimmed_position, 0), coalesce(c.last_seq, 0),
-       coalesce(r.after_seq, 0), coalesce(l.more, false),
+       coalesce(r.after_seq, 0), coalesce(l.more, false), EXISTS (SELECT FROM trunkline.life x WHERE x.epoch = s.epoch),
        l.position, l.seq, m.id, m.size, m.payload, m.sender, m.key, m.created_at
 FROM (SELECT x.epoch FROM trunkline.state x LIMIT 1) s
 CROSS JOIN (SELECT x.last_position FROM trunkline.log_end x LIMIT 1) e

@@ -78,8 +78,8 @@ var faults = []fault{
 	}},
 }
 
-// victim picks a node: the one that sequences as often as another. In long runs the first is never killed: its memory is
-// what shows whether it grows.
+// victim picks a node: the one that sequences as often as another. In long runs the first is never
+// killed alone: its memory is what shows whether it grows.
 func (r *runner) victim(random *rand.Rand, deadly bool) *Node {
 	nodes := r.nodes
 	if deadly && len(nodes) > 2 && r.options.Duration > 2*time.Minute {
@@ -125,7 +125,7 @@ func (r *runner) strikeFaults(ctx context.Context, random *rand.Rand, duration t
 	// So long apart that what follows from one fault can be seen before the next, and that a long run doesn't read all of
 	// its log again each second.
 	gap := max(duration/time.Duration(len(faults)+1), 300*time.Millisecond)
-	gap = min(gap, max(4*time.Second, duration/150))
+	gap = min(gap, max(4*time.Second, duration/60))
 	deadline := time.Now().Add(duration)
 	order := random.Perm(len(faults))
 	for len(order) > 0 || time.Now().Before(deadline) {

@@ -115,10 +115,18 @@ func (r *runner) note(text string) {
 }
 
 // pause is how long a writer waits between transactions. There are storms and calms, some seconds each: the sequencer is
-// to be met awake, asleep, and on its way between.
+// to be met awake, asleep, and on its way between. The longer the run, the rarer the storms: each new epoch has every
+// subscriber read everything again.
 func (r *runner) pause(ctx context.Context, random *rand.Rand) {
 	phase := uint64(time.Since(r.began) / (1500 * time.Millisecond))
-	longest := []time.Duration{30 * time.Millisecond, 150 * time.Millisecond, 3 * time.Second}[rand.New(rand.NewPCG(r.options.Seed, phase)).IntN(3)]
+	kinds := 3 * max(1, int(r.options.Duration/(2*time.Minute)))
+	longest := 3 * time.Second
+	switch rand.New(rand.NewPCG(r.options.Seed, phase)).IntN(kinds) {
+	case 0:
+		longest = 30 * time.Millisecond
+	case 1:
+		longest = 150 * time.Millisecond
+	}
 	sleep(ctx, time.Duration(random.Int64N(int64(longest))))
 }
 

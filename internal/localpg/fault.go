@@ -28,6 +28,10 @@ func (s *Server) Restart(ctx context.Context, mode string) error {
 	if err := s.halt(ctx, how); err != nil {
 		return fmt.Errorf("restart: %w", err)
 	}
+	// A stop that took too long was made by SIGKILL.
+	if err := dropStalePIDFile(s.data, s.log); err != nil {
+		return fmt.Errorf("restart: %w", err)
+	}
 	if err := s.startServer(ctx); err != nil {
 		return fmt.Errorf("restart: %w", err)
 	}

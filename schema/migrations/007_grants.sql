@@ -29,7 +29,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA trunkline TO %s', role);
-    EXECUTE format('GRANT SELECT ON trunkline.message, trunkline.channel, trunkline.log, trunkline.state, trunkline.log_end, '
+    EXECUTE format('GRANT SELECT ON trunkline.message, trunkline.channel, trunkline.log, trunkline.state, trunkline.life, trunkline.log_end, '
                    'trunkline.channels, trunkline.migration TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.history, trunkline.seq_at, '
                    'trunkline.max_payload, trunkline.sequencer_session TO %s', role);
