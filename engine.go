@@ -145,6 +145,13 @@ func (e *Engine) prepare(ctx context.Context) error {
 		return fmt.Errorf("connect to %s: %w", address(e.direct), err)
 	}
 	defer closeSoon(conn)
+	var standby bool
+	if err := conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+		return fmt.Errorf("ask for the server's role: %w", err)
+	}
+	if standby {
+		return fmt.Errorf("%s is a standby, on which nothing can be published or listened to: connect to the primary", address(e.direct))
+	}
 	version, err := schema.Version(ctx, conn)
 	if err != nil {
 		return withRole(ctx, conn, needsRead(explain(err)))

@@ -9,10 +9,13 @@ import (
 // Pacing of the sequencer. Asleep, writers ring it: at low rates a message costs one notification and is delivered at
 // once. Awake, it looks by itself each millisecond or two: at high rates nobody rings, so commits share their flushes.
 const (
-	awakeInterval  = time.Millisecond
-	busyInterval   = 2 * time.Millisecond
-	busyMessages   = 8                     // in one step: look a little later, and take more at once
-	unrungInterval = 10 * time.Millisecond // calm, but a ring could not be sent or heard
+	awakeInterval = time.Millisecond
+	// The more a step finds, the later the next one: it takes more at once, and leaves the processors to the writers.
+	busyInterval    = 2 * time.Millisecond
+	busyMessages    = 8
+	floodedInterval = 4 * time.Millisecond
+	floodedMessages = 32                    // 8,000 a second and more: a commit takes such a writer as long
+	unrungInterval  = 10 * time.Millisecond // calm, but a ring could not be sent or heard
 
 	paceWindow = 100 * time.Millisecond
 	// From 300 steps that find messages a second on, staying awake is cheaper than being rung.
@@ -60,7 +63,10 @@ func (p *pace) busy(now time.Time) bool { return now.Sub(p.busyAt) < calmAfter }
 
 // interval is how long an awake sequencer waits before the next step.
 func (p *pace) interval() time.Duration {
-	if p.last == 0 || p.last >= busyMessages {
+	switch {
+	case p.last >= floodedMessages:
+		return floodedInterval
+	case p.last >= busyMessages || p.last == 0:
 		return busyInterval
 	}
 	return awakeInterval

@@ -49,7 +49,7 @@ func TestPaceInterval(t *testing.T) {
 	for _, test := range []struct {
 		found int
 		want  time.Duration
-	}{{1, awakeInterval}, {busyMessages, busyInterval}, {0, busyInterval}} {
+	}{{1, awakeInterval}, {busyMessages, busyInterval}, {floodedMessages, floodedInterval}, {0, busyInterval}} {
 		p.step(now, test.found, "1:1:")
 		if got := p.interval(); got != test.want {
 			t.Errorf("after a step that found %d it waits %v, want %v", test.found, got, test.want)

@@ -91,7 +91,8 @@ func (s *sequencer) takeover(ctx context.Context) (lowest string, oldEras bool, 
 	seen := s.hub.now()
 	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 		// Durable before anything is written under this term: the memory of an earlier sequencer is judged by it.
-		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on"); err != nil {
+		// Where a new era begins it needs the table to itself, and must not hold up those who wait behind it.
+		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '250ms'", pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, "SELECT term, epoch, reason, current_era, lowest::text, old_eras, last_position FROM trunkline.takeover($1, $2, $3, $4, $5, $6)",

@@ -44,7 +44,18 @@ func (l *fileLock) try(how int) (bool, error) {
 
 // upgrade turns a shared lock into an exclusive one if nobody else holds one. If it reports false, the shared lock may
 // be lost: flock drops it first.
-func (l *fileLock) upgrade() (bool, error) { return l.try(syscall.LOCK_EX) }
+//
+// A program that this process is just starting holds a copy of it for the moment between fork and exec, so it tries again
+// for a little while.
+func (l *fileLock) upgrade() (bool, error) {
+	for attempt := 0; ; attempt++ {
+		got, err := l.try(syscall.LOCK_EX)
+		if got || err != nil || attempt == 10 {
+			return got, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
 
 func (l *fileLock) release() { _ = l.file.Close() }
 

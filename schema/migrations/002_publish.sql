@@ -115,27 +115,30 @@ LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 #variable_conflict use_variable
 DECLARE
-    size pg_catalog.int4 := pg_catalog.octet_length(payload::pg_catalog.text);
     published pg_catalog.int8;
+    size pg_catalog.int4;
 BEGIN
-    -- All of check_publish as one cheap test, so that the usual call does not pay for a second function.
-    IF channel IS NULL OR size IS NULL OR sender IS NOT NULL
+    -- All of check_publish as one cheap test, so that the usual call does not pay for a second function. The expression lets
+    -- pass what is certainly fine: printable ASCII that does not begin like the reserved namespace.
+    IF channel IS NULL OR payload IS NULL OR sender IS NOT NULL OR key IS NOT NULL
        OR pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>) 255
-       OR channel COLLATE pg_catalog."C" OPERATOR(pg_catalog.!~) '^[!-~]+$'
-       OR pg_catalog.starts_with(channel, 'trunkline:')
-       OR size OPERATOR(pg_catalog.>) trunkline.max_payload()
+       OR channel COLLATE pg_catalog."C" OPERATOR(pg_catalog.!~) '^([!-su-~]|t[!-qs-~])[!-~]*$'
     THEN
+        PERFORM trunkline.check_publish(channel, pg_catalog.octet_length(payload::pg_catalog.text), sender, key);
+        IF key IS NOT NULL THEN
+            RETURN trunkline.publish_keyed(channel, payload, sender, key);
+        END IF;
+    END IF;
+    INSERT INTO trunkline.message (channel, payload, sender) VALUES (channel, payload, sender)
+    RETURNING message.id, message.size INTO published, size;
+    IF size OPERATOR(pg_catalog.>) trunkline.max_payload() THEN
         PERFORM trunkline.check_publish(channel, size, sender, key);
     END IF;
-    IF key IS NOT NULL THEN
-        RETURN trunkline.publish_keyed(channel, payload, sender, key);
-    END IF;
-    INSERT INTO trunkline.message (channel, payload, sender) VALUES (channel, payload, sender) RETURNING id INTO published;
     RETURN published;
 END
 $$;
 
--- publish_keyed is the part of publish for messages with a key; like that, but in a function that isn't called for others.
+-- publish_keyed is the part of publish for messages with a key, whose arguments were checked.
 CREATE FUNCTION trunkline.publish_keyed(channel text, payload json, sender text, key text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -144,7 +147,6 @@ DECLARE
     published bigint;
     stored text;
 BEGIN
-    PERFORM trunkline.check_publish(channel, octet_length(payload::text), sender, key);
     LOOP
         INSERT INTO trunkline.message (channel, payload, sender, key) VALUES (channel, payload, sender, key)
         ON CONFLICT DO NOTHING RETURNING id INTO published;
