@@ -31,7 +31,16 @@ test: ## check everything: what is missing is installed first
 	@scripts/deps.sh test
 	@$(MAKE) --no-print-directory lint vuln
 	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory majors build
+
+.PHONY: majors
+majors: ## test the engine and its SQL on the oldest and the newest PostgreSQL, where they were fetched
+	@for major in 14 18; do \
+		bin=$(CURDIR)/.tools/pg/$$major/bin; \
+		[ -d $$bin ] || { echo "PostgreSQL $$major is not in .tools: left out"; continue; }; \
+		echo "on PostgreSQL $$major:"; \
+		TRUNKLINE_TEST_PG_BIN=$$bin go test -timeout $(TIMEOUT) . ./schema || exit 1; \
+	done
 
 .PHONY: lint
 lint: ## gofmt, go vet and golangci-lint
