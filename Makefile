@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## build and run the server: make run ARGS='--port 9000'
+run: ## build and run the server: make run ARGS='--listen 127.0.0.1:9000'
 	@scripts/deps.sh run
 	@$(MAKE) --no-print-directory build
 	@exec bin/trunkline serve $(ARGS)

@@ -2,6 +2,7 @@ package trunkline
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 )
@@ -19,6 +20,35 @@ func backoff(attempt int) time.Duration {
 		bound = min(backoffBase<<attempt, backoffMost)
 	}
 	return rand.N(bound)
+}
+
+// An outage keeps the log readable while something is down: one line when it begins, one every half minute, one when it is
+// over. Not safe for concurrent use.
+type outage struct {
+	log    *slog.Logger
+	what   string
+	since  time.Time // zero: it is up
+	logged time.Time
+}
+
+func (o *outage) failed(err error, attempt int) {
+	now := time.Now()
+	if o.since.IsZero() {
+		o.since = now
+	}
+	if now.Sub(o.logged) < 30*time.Second {
+		o.log.Debug(o.what+" is down; connecting again", "error", err, "attempt", attempt)
+		return
+	}
+	o.logged = now
+	o.log.Warn(o.what+" is down; connecting again until it succeeds", "error", err, "attempt", attempt)
+}
+
+func (o *outage) over() {
+	if !o.since.IsZero() {
+		o.log.Info(o.what+" is up again", "down_for", time.Since(o.since).Round(time.Millisecond))
+	}
+	o.since, o.logged = time.Time{}, time.Time{}
 }
 
 // sleep waits, and tells whether it did (false: ctx ended).

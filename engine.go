@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -47,6 +48,8 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	// As read from a file, with its newline.
+	cfg.DatabaseURL, cfg.DirectURL = strings.TrimSpace(cfg.DatabaseURL), strings.TrimSpace(cfg.DirectURL)
 	pool, own := cfg.Pool, false
 	if pool == nil {
 		poolConfig, err := pgxpool.ParseConfig(cfg.DatabaseURL)

@@ -36,6 +36,7 @@ type listener struct {
 	pool     *pgxpool.Pool // heartbeats are sent through it
 	interval time.Duration
 	log      *slog.Logger
+	outage   outage // belongs to run
 	counters *counters
 	canary   string // raw channel of our own heartbeats
 	up       func() // called whenever the connection is up (again)
@@ -55,6 +56,7 @@ type rawHandler struct{ handle func(*pgconn.Notification) }
 func newListener(template *pgx.ConnConfig, pool *pgxpool.Pool, cfg *Config, c *counters) *listener {
 	return &listener{
 		template: template, pool: pool, interval: cfg.HeartbeatInterval, log: cfg.Logger, counters: c,
+		outage:   outage{log: cfg.Logger, what: "the LISTEN connection"},
 		canary:   "trunkline_canary_" + strings.ToLower(rand.Text()[:12]),
 		up:       func() {},
 		down:     func() {},
@@ -139,9 +141,8 @@ func (l *listener) run(ctx context.Context) {
 				attempt = 0
 			}
 		}
-		delay := backoff(attempt)
-		l.log.Warn("the LISTEN connection is down; connecting again", "error", err, "attempt", attempt+1, "delay", delay)
-		sleep(ctx, delay)
+		l.outage.failed(err, attempt+1)
+		sleep(ctx, backoff(attempt))
 	}
 }
 
@@ -228,7 +229,7 @@ func (l *listener) setUp() {
 	l.state = ListenState{Up: true, Since: time.Now(), Err: l.state.Err}
 	l.broadcast()
 	l.mu.Unlock()
-	l.log.Debug("the LISTEN connection is up")
+	l.outage.over()
 	l.up()
 }
 

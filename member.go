@@ -44,6 +44,7 @@ type member struct {
 	hub      *hub
 	listener *listener
 	log      *slog.Logger
+	outage   outage // belongs to run
 	counters *counters
 	mode     SequenceMode
 
@@ -70,7 +71,8 @@ type memory struct {
 func newMember(template *pgx.ConnConfig, h *hub, l *listener, cfg *Config, c *counters) *member {
 	return &member{
 		template: template, hub: h, listener: l, log: cfg.Logger, counters: c, mode: cfg.Sequence,
-		ring: make(chan struct{}, 1), logRing: make(chan struct{}, 1), heard: make(chan struct{}, 1), ready: make(chan struct{}),
+		outage: outage{log: cfg.Logger, what: "the log's session"},
+		ring:   make(chan struct{}, 1), logRing: make(chan struct{}, 1), heard: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 }
 
@@ -94,9 +96,8 @@ func (m *member) run(ctx context.Context) {
 		if time.Since(began) > backoffMost {
 			attempt = 0
 		}
-		delay := backoff(attempt)
-		m.log.Warn("the log session is down; connecting again", "error", err, "attempt", attempt+1, "delay", delay)
-		sleep(ctx, delay)
+		m.outage.failed(err, attempt+1)
+		sleep(ctx, backoff(attempt))
 	}
 }
 
@@ -111,6 +112,7 @@ func (m *member) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.outage.over()
 	// Follow in any case: what the log has that the hub lacks is delivered first.
 	if err := m.follow(ctx, conn, mode); err != nil {
 		return fmt.Errorf("follow the log: %w", err)

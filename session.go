@@ -48,6 +48,9 @@ func connect(ctx context.Context, template *pgx.ConnConfig, purpose, settings st
 }
 
 func prepareSession(ctx context.Context, conn *pgx.Conn, template *pgx.ConnConfig, settings string) error {
+	if encoding := conn.PgConn().ParameterStatus("server_encoding"); encoding != "" && encoding != "UTF8" {
+		return fmt.Errorf("the database %q is encoded as %s; Trunkline needs UTF8: create one with ENCODING 'UTF8'", template.Database, encoding)
+	}
 	var pid uint32
 	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
 		return err

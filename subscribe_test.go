@@ -233,6 +233,9 @@ func TestBadPositions(t *testing.T) {
 	if err := fail(trunkline.FromOffset(trunkline.Offset{Epoch: epoch}), "a", "b"); !errors.As(err, &argument) {
 		t.Errorf("an offset for two channels: %v", err)
 	}
+	if err := fail(trunkline.Since(trunkline.Position{}), "a"); !errors.As(err, &argument) {
+		t.Errorf("the zero position: %v", err)
+	}
 }
 
 func TestTrimmedIsToldNeverSilentlyShort(t *testing.T) {

@@ -68,6 +68,13 @@ func (e *Engine) Subscribe(ctx context.Context, channels []string, opts Subscrib
 	if len(unique) == 0 {
 		return nil, &ArgumentError{Argument: "channels", Problem: "no channel is given", Fix: "Name at least one to subscribe to"}
 	}
+	if kind := opts.From.kind; (kind == startOffset || kind == startPosition) && opts.From.epoch() == "" {
+		return nil, &ArgumentError{
+			Argument: "from",
+			Problem:  "the position to resume from has no epoch",
+			Fix:      "Take it from a message, or start from now or from the beginning",
+		}
+	}
 	if opts.From.kind == startOffset && len(unique) > 1 {
 		return nil, &ArgumentError{
 			Argument: "from",
