@@ -49,6 +49,7 @@ type page struct {
 	lastSeq    int64 // of the channel
 	trimmedSeq int64 // what retention has removed of the channel
 	trimmedPos int64
+	hole       bool // a message was deleted without its row in the log
 	alive      bool // nothing has crashed since that epoch began
 	err        error
 	done       chan struct{} // closed when all of the above is set
@@ -64,6 +65,7 @@ type historian struct {
 	working  sync.WaitGroup
 
 	mu      sync.Mutex
+	closed  bool
 	waiting []pageKey
 	pages   map[pageKey]*page // of the requests waiting
 	busy    bool
@@ -78,6 +80,10 @@ func newHistorian(ctx context.Context, pool *pgxpool.Pool, c *counters) *histori
 // read returns a page. Many may read at once.
 func (h *historian) read(ctx context.Context, key pageKey) (*page, error) {
 	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil, ErrClosed
+	}
 	if p, ok := h.cache[key]; ok {
 		h.mu.Unlock()
 		return p, nil
@@ -100,6 +106,14 @@ func (h *historian) read(ctx context.Context, key pageKey) (*page, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// close lets nobody else ask, and waits for what is under way.
+func (h *historian) close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.working.Wait()
 }
 
 // work answers what waits until nothing does.
@@ -190,6 +204,7 @@ func scanPage(rows pgx.Rows, pages []*page) error {
 	to.epoch, to.logEnd, to.trimmedSeq, to.trimmedPos, to.lastSeq, to.afterSeq = p.epoch, p.logEnd, p.trimmedSeq, p.trimmedPos, p.lastSeq, p.afterSeq
 	to.alive = p.alive
 	to.more = to.more || more
+	to.hole = to.hole || (seq != nil && id == nil)
 	if id != nil {
 		to.messages = append(to.messages, &Message{
 			ID: *id, Channel: to.channel, Epoch: p.epoch, Seq: *seq, Position: *position, Payload: payload, size: *size,
@@ -209,11 +224,7 @@ func deref[T any](p *T) (value T) {
 // catchUp brings a subscription forward: it attaches it to the live tail if the rings cover what it lacks, else reads the
 // next page of its channels from the database. Called by the reader alone, when nothing is pending or queued.
 func (s *Subscription) catchUp(ctx context.Context) error {
-	if missed, ok := s.engine.hub.attach(s); ok {
-		s.mu.Lock()
-		// Signals may have been queued meanwhile; what was missed goes before them.
-		s.pending = missed
-		s.mu.Unlock()
+	if s.engine.hub.attach(s) {
 		return nil
 	}
 	pages, err := s.readPages(ctx)
@@ -234,7 +245,7 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 		}
 	}
 
-	// Messages up to the horizon are known of every channel; those beyond are read again with the next page.
+	// Messages up to the horizon are known of every channel; those beyond are kept for the next call.
 	horizon := pages[0].logEnd
 	for _, p := range pages {
 		horizon = min(horizon, p.logEnd)
@@ -243,22 +254,25 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 		}
 	}
 	var batch []*Message
-	cursors := make(map[string]int64, len(pages))
-	for i, p := range pages {
-		cursor := p.afterSeq
-		for _, m := range p.messages {
-			if m.Position > horizon {
-				break
-			}
-			batch = append(batch, m)
-			cursor = m.Seq
+	cursors, unread := make(map[string]int64, len(pages)), map[string]*page{}
+	for _, p := range pages {
+		cursor, taken := p.afterSeq, 0
+		for taken < len(p.messages) && p.messages[taken].Position <= horizon {
+			cursor = p.messages[taken].Seq
+			taken++
 		}
-		cursors[s.channels[i]] = cursor
+		batch = append(batch, p.messages[:taken]...)
+		cursors[p.channel] = cursor
+		if taken < len(p.messages) {
+			rest := *p
+			rest.messages, rest.afterSeq = p.messages[taken:], cursor
+			unread[p.channel] = &rest
+		}
 	}
 	if len(pages) > 1 {
 		slices.SortFunc(batch, func(a, b *Message) int { return cmp.Compare(a.Position, b.Position) })
 	}
-	s.cursors, s.checked = cursors, true
+	s.cursors, s.unread, s.checked = cursors, unread, true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {
@@ -300,6 +314,10 @@ func (s *Subscription) tryReadPages(ctx context.Context) ([]*page, error) {
 	errs := make([]error, len(s.channels))
 	var wg sync.WaitGroup
 	for i, channel := range s.channels {
+		if rest := s.unread[channel]; rest != nil && s.cursors != nil {
+			pages[i] = rest
+			continue
+		}
 		key := pageKey{epoch: s.epoch, channel: channel, seq: -1, position: max(s.through, 0)}
 		if cursor, ok := s.cursors[channel]; ok {
 			key.seq, key.position = cursor, 0
@@ -319,6 +337,11 @@ func (s *Subscription) checkPage(p *page) error {
 		return &EpochError{Given: s.epoch, Current: p.epoch}
 	}
 	trimmed := &TrimmedError{Channel: p.channel, First: p.trimmedSeq + 1}
+	if p.hole {
+		// Somebody deleted messages by hand: this reader can't be served without a gap.
+		trimmed.First = p.lastSeq + 1
+		return trimmed
+	}
 	if s.cursors != nil || (s.start.kind == startOffset && s.through < 0) {
 		// Asked for by seq.
 		if p.afterSeq > p.lastSeq {

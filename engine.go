@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -181,6 +182,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.mu.Unlock()
 	close(e.stopping)
 	e.hub.close()
+	e.publisher.close()
 
 	// Publishing under way is finished first: its callers are promised an answer.
 	finished := make(chan struct{})
@@ -197,7 +199,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.endLife()
 	<-finished
 	e.running.Wait()
-	e.historian.working.Wait()
+	e.historian.close()
 	if e.ownPool {
 		e.pool.Close()
 	}
@@ -283,8 +285,13 @@ func schemaVersion() int {
 // urlProblem says what is wrong with a connection string without repeating it: it may hold a password.
 func urlProblem(err error) string {
 	var parse *pgParseConfigError
-	if errors.As(err, &parse) {
-		return parse.Error() // pgx redacts the password
+	if errors.As(err, &parse) && parse.Unwrap() != nil {
+		cause := parse.Unwrap()
+		var malformed *url.Error
+		if errors.As(cause, &malformed) {
+			cause = malformed.Err
+		}
+		return cause.Error() + "; write it like postgres://user@host/database"
 	}
 	return "it is not a PostgreSQL URL such as postgres://user@host/database"
 }

@@ -20,6 +20,7 @@ type hub struct {
 	epoch    string
 	position int64 // everything up to here has been delivered
 	topics   map[string]*topic
+	idle     int   // topics without subscriptions
 	bytes    int   // of all rings
 	tick     int64 // counts deliveries, to know which topic was active longest ago
 	batch    int64 // counts calls of deliver
@@ -62,6 +63,7 @@ func (h *hub) begin(epoch string, position int64) {
 			s.end(&EpochError{Given: ended, Current: epoch}, true)
 		}
 		if len(t.subs) == 0 {
+			h.idle--
 			delete(h.topics, name)
 		}
 	}
@@ -129,7 +131,7 @@ func (h *hub) jump(position int64) {
 		h.bytes -= t.ring.bytes
 		t.ring.clear(position)
 		for s := range t.subs {
-			s.detach(h.position)
+			s.detachBefore(h.position, position)
 		}
 	}
 	h.position = max(h.position, position)
@@ -188,6 +190,8 @@ func (h *hub) add(s *Subscription) error {
 		if t == nil {
 			t = &topic{ring: ring{after: h.position}, subs: map[*Subscription]struct{}{}}
 			h.topics[channel] = t
+		} else if len(t.subs) == 0 {
+			h.idle--
 		}
 		h.tick++
 		t.active = h.tick
@@ -218,6 +222,9 @@ func (h *hub) remove(s *Subscription) {
 			continue
 		}
 		delete(t.subs, s)
+		if len(t.subs) == 0 {
+			h.idle++
+		}
 		h.tick++
 		t.active = h.tick
 		if s.signals {
@@ -227,41 +234,40 @@ func (h *hub) remove(s *Subscription) {
 			}
 		}
 	}
-	if len(h.topics) > maxIdleTopics {
+	if h.idle > maxIdleTopics {
 		h.forgetIdle()
 	}
 }
 
 // forgetIdle drops the older half of the channels that nobody is subscribed to, if they are too many.
 func (h *hub) forgetIdle() {
-	idle := make([]string, 0, len(h.topics))
+	idle := make([]string, 0, h.idle)
 	for name, t := range h.topics {
 		if len(t.subs) == 0 {
 			idle = append(idle, name)
 		}
 	}
-	if len(idle) <= maxIdleTopics {
-		return
-	}
 	slices.SortFunc(idle, func(a, b string) int { return cmp.Compare(h.topics[a].active, h.topics[b].active) })
 	for _, name := range idle[:len(idle)/2] {
 		h.bytes -= h.topics[name].ring.bytes
+		h.idle--
 		delete(h.topics, name)
 	}
 }
 
-// attach makes a subscription live if the rings cover what it has not had yet, which it returns: from here on deliver
+// attach makes a subscription live if the rings cover what it has not had yet, which becomes pending: from here on deliver
 // pushes to it. Nothing can fall between, because both happen under the hub's lock.
-func (h *hub) attach(s *Subscription) (missed []*Message, ok bool) {
+func (h *hub) attach(s *Subscription) (ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.through > h.position && !s.checked {
-		return nil, false // a position that somebody gave us: the database knows whether there is such a one
+		return false // a position that somebody gave us: the database knows whether there is such a one
 	}
+	var missed []*Message
 	for _, channel := range s.channels {
 		t := h.topics[channel]
 		if t == nil {
-			return nil, false
+			return false
 		}
 		var recent []*Message
 		if s.start.kind == startOffset && s.through < 0 {
@@ -270,7 +276,7 @@ func (h *hub) attach(s *Subscription) (missed []*Message, ok bool) {
 			recent, ok = t.ring.since(s.through)
 		}
 		if !ok {
-			return nil, false
+			return false
 		}
 		missed = append(missed, recent...)
 	}
@@ -280,12 +286,13 @@ func (h *hub) attach(s *Subscription) (missed []*Message, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return nil, false
+		return false
 	}
 	s.attached = true
 	// Where the database was read ahead of the hub, push leaves out what the hub is about to deliver again.
 	s.through = max(s.through, h.position)
-	return missed, true
+	s.pending = missed
+	return true
 }
 
 // settled returns the position up to which an attached subscription with an empty queue has had everything.
@@ -294,6 +301,9 @@ func (h *hub) settled(s *Subscription) int64 {
 	defer h.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.sending {
+		return s.sent
+	}
 	if s.attached && s.queued() == 0 && len(s.pending) == 0 && s.err == nil {
 		s.delivered = max(s.delivered, h.position)
 	}

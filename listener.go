@@ -236,7 +236,7 @@ func (l *listener) setUp() {
 // apply LISTENs and UNLISTENs until what is listened to is what is wanted.
 func (l *listener) apply(ctx context.Context, conn *pgx.Conn) error {
 	for {
-		var statements, added, removed []string
+		var statements, added []string
 		l.mu.Lock()
 		for channel := range l.handlers {
 			if !l.listening[channel] {
@@ -246,7 +246,7 @@ func (l *listener) apply(ctx context.Context, conn *pgx.Conn) error {
 		}
 		for channel := range l.listening {
 			if l.handlers[channel] == nil {
-				removed = append(removed, channel)
+				delete(l.listening, channel) // whoever wants it from now on has to wait for another LISTEN
 				statements = append(statements, "UNLISTEN "+pgx.Identifier{channel}.Sanitize())
 			}
 		}
@@ -260,9 +260,6 @@ func (l *listener) apply(ctx context.Context, conn *pgx.Conn) error {
 		l.mu.Lock()
 		for _, channel := range added {
 			l.listening[channel] = true
-		}
-		for _, channel := range removed {
-			delete(l.listening, channel)
 		}
 		l.broadcast()
 		l.mu.Unlock()

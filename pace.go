@@ -22,6 +22,9 @@ const (
 	wakeSteps = 30
 	// Rings serialize commits: where a flush is slow, they keep the rate low by themselves. Writers then queue, which
 	// shows as transactions that run beside those that a step finds.
+	// Or a thousand messages a second, several to each transaction.
+	batchSteps   = 5
+	manyMessages = 100
 	crowdSteps   = 3
 	crowdWriters = 2
 	calmAfter    = 250 * time.Millisecond
@@ -34,6 +37,7 @@ const (
 type pace struct {
 	windowEnds time.Time
 	found      int       // steps with messages in this window
+	messages   int       // that they found
 	beside     int       // young transactions that ran beside them
 	old        uint64    // xids below are not young: they ran when the window before this one began
 	nextOld    uint64    // the same for the next window
@@ -44,7 +48,7 @@ type pace struct {
 // step records how many messages a step found, and the snapshot that it found them by.
 func (p *pace) step(now time.Time, messages int, snapshot string) {
 	if !now.Before(p.windowEnds) {
-		p.windowEnds, p.found, p.beside = now.Add(paceWindow), 0, 0
+		p.windowEnds, p.found, p.messages, p.beside = now.Add(paceWindow), 0, 0, 0
 		p.old, p.nextOld = p.nextOld, snapshotXmax(snapshot)
 	}
 	p.last = messages
@@ -52,8 +56,9 @@ func (p *pace) step(now time.Time, messages int, snapshot string) {
 		return
 	}
 	p.found++
+	p.messages += messages
 	p.beside += youngerThan(snapshot, p.old)
-	if p.found >= wakeSteps || p.found >= crowdSteps && p.beside >= crowdWriters*p.found {
+	if p.found >= wakeSteps || p.found >= batchSteps && p.messages >= manyMessages || p.found >= crowdSteps && p.beside >= crowdWriters*p.found {
 		p.busyAt = now
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -66,7 +67,7 @@ func publishMany(ctx context.Context, tx Tx, ps []Publication) ([]int64, error) 
 	var ids []int64
 	err := tx.QueryRow(ctx, "SELECT trunkline.publish_many($1, $2, $3, $4)", channels, payloads, senders, keys).Scan(&ids)
 	if err != nil {
-		return nil, publishError(err, ps[0])
+		return nil, publishError(err, culprit(err, ps))
 	}
 	return ids, nil
 }
@@ -100,6 +101,16 @@ func SignalTx(ctx context.Context, tx Tx, p Publication) (bool, error) {
 func (e *Engine) Signal(ctx context.Context, p Publication) (bool, error) {
 	sent, err := SignalTx(ctx, e.pool, p)
 	return sent, withRole(ctx, e.pool, err)
+}
+
+// culprit finds the one of several publications that the database spoke of.
+func culprit(err error, ps []Publication) Publication {
+	for _, p := range ps {
+		if p.Key != "" && strings.Contains(reason(err), fmt.Sprintf(`key "%s" was already used in channel "%s"`, p.Key, p.Channel)) {
+			return p
+		}
+	}
+	return ps[0]
 }
 
 func publishError(err error, p Publication) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -28,6 +29,7 @@ type publisher struct {
 	working  sync.WaitGroup
 
 	mu      sync.Mutex
+	closed  bool
 	waiting []*publishCall
 	workers int
 }
@@ -39,8 +41,8 @@ type publishCall struct {
 	done        chan struct{}
 }
 
-// Publish publishes a message in a transaction of its own, together with those of other callers, and returns its id once
-// it is committed. See [PublishTx] for errors. If ctx ends or the connection fails first, the outcome is unknown: give the
+// Publish publishes a message in a transaction of its own, together with those of other callers (unless it has a Key), and
+// returns its id once it is committed. See [PublishTx] for errors. If ctx ends or the connection fails first, the outcome is unknown: give the
 // message a Key to repeat it safely.
 //
 // Calls made one after the other are ordered so; concurrent ones in any order.
@@ -48,14 +50,49 @@ func (e *Engine) Publish(ctx context.Context, p Publication) (int64, error) {
 	if err := p.check(); err != nil {
 		return 0, err
 	}
-	id, err := e.publisher.publish(ctx, p)
+	var id int64
+	var err error
+	if p.Key != "" {
+		// By itself: it may have to wait for somebody else's transaction with the same key.
+		if e.publisher.isClosed() {
+			return 0, ErrClosed
+		}
+		id, err = PublishTx(ctx, e.pool, p)
+	} else {
+		id, err = e.publisher.publish(ctx, p)
+	}
 	return id, withRole(ctx, e.pool, err)
+}
+
+func (b *publisher) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
+// close lets nobody else publish; what is under way goes on.
+func (b *publisher) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+}
+
+// forget takes a call back that no insert has taken yet, and tells whether it did.
+func (b *publisher) forget(call *publishCall) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.waiting, call)
+	if i < 0 {
+		return false
+	}
+	b.waiting = slices.Delete(slices.Clone(b.waiting), i, i+1)
+	return true
 }
 
 func (b *publisher) publish(ctx context.Context, p Publication) (int64, error) {
 	call := &publishCall{publication: p, done: make(chan struct{})}
 	b.mu.Lock()
-	if b.ctx.Err() != nil {
+	if b.closed {
 		b.mu.Unlock()
 		return 0, ErrClosed
 	}
@@ -69,6 +106,9 @@ func (b *publisher) publish(ctx context.Context, p Publication) (int64, error) {
 	case <-call.done:
 		return call.id, call.err
 	case <-ctx.Done():
+		if b.forget(call) {
+			return 0, fmt.Errorf("publish to %q: nothing was published: %w", clip(p.Channel), context.Cause(ctx))
+		}
 		return 0, fmt.Errorf("publish to %q: the outcome is unknown: %w", clip(p.Channel), context.Cause(ctx))
 	}
 }

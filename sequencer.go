@@ -14,6 +14,9 @@ import (
 const (
 	stepRows  = 2000    // messages at most in one step or page
 	stepBytes = 4 << 20 // of payload returned by it; the rest is read when it is delivered
+	// floorInterval is how often the floor is recorded: a row that is read with each step should not be updated often, since
+	// a long snapshot anywhere keeps its old versions. Whoever takes over looks through that much again.
+	floorInterval = 10 * time.Second
 	// backlogTimeout bounds the one statement that may have to look through a large backlog.
 	backlogTimeout = 5 * time.Minute
 )
@@ -37,6 +40,7 @@ type sequencer struct {
 	draining  []string // transactions that may have read "awake" before it dozed
 	drainWait time.Duration
 	floor     string    // as last recorded
+	flooredAt time.Time // when that was
 	wrote     bool      // something was sequenced since the last housekeeping
 	lookedAt  time.Time // when that was
 	followed  bool      // other nodes want to be rung
@@ -135,22 +139,24 @@ func (s *sequencer) backlog(ctx context.Context, lowest string, oldEras bool) er
 	if err := queryRow(ctx, s.conn, "SELECT pg_current_snapshot()::text", []any{&s.prev}); err != nil {
 		return err
 	}
-	if err := s.pagesUpTo(ctx, s.prev, lowest); err != nil {
+	err := s.pagesUpTo(ctx, s.prev, lowest, "SELECT trunkline.backlog_start($1::pg_snapshot, $2::xid8, $3)", s.prev, lowest, s.era)
+	if err != nil {
 		return err
 	}
 	return s.recordFloor(ctx)
 }
 
-// pagesUpTo sequences, page by page, what was committed by a snapshot, has an xid of at least lowest, and no log row.
-func (s *sequencer) pagesUpTo(ctx context.Context, upto, lowest string) error {
-	ctx, cancel := context.WithTimeout(ctx, backlogTimeout)
+// pagesUpTo sequences, page by page, what was committed by a snapshot, has an xid of at least lowest, and no log row. Where the
+// first of it is, a query says that may take long.
+func (s *sequencer) pagesUpTo(ctx context.Context, upto, lowest, where string, args ...any) error {
+	longCtx, cancel := context.WithTimeout(ctx, backlogTimeout)
 	defer cancel()
 	var start *int64
-	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d", backlogTimeout.Milliseconds())); err != nil {
+	err := pgx.BeginFunc(longCtx, s.conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(longCtx, fmt.Sprintf("SET LOCAL statement_timeout = %d", backlogTimeout.Milliseconds())); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, "SELECT trunkline.backlog_start($1::pg_snapshot, $2::xid8, $3)", upto, lowest, s.era).Scan(&start)
+		return tx.QueryRow(longCtx, where, args...).Scan(&start)
 	})
 	if err != nil {
 		return fmt.Errorf("look for a backlog: %w", err)
@@ -175,7 +181,7 @@ func (s *sequencer) pages(ctx context.Context, upto *string, lowest string, afte
 		if !result.more {
 			return nil
 		}
-		after = result.batch[len(result.batch)-1].ID
+		after = result.after
 	}
 }
 
@@ -189,7 +195,9 @@ func (s *sequencer) step(ctx context.Context) error {
 	found := len(result.batch)
 	if result.more {
 		// Fixed: what commits from here on waits for the step after the last page.
-		if err := s.pagesUpTo(ctx, result.snapshot, snapshotXmin(s.prev)); err != nil {
+		err := s.pagesUpTo(ctx, result.snapshot, snapshotXmin(s.prev),
+			"SELECT trunkline.overflow_start($1::pg_snapshot, $2::pg_snapshot, $3)", s.prev, result.snapshot, s.era)
+		if err != nil {
 			return err
 		}
 		found = stepRows
@@ -206,6 +214,7 @@ func (s *sequencer) step(ctx context.Context) error {
 type stepResult struct {
 	snapshot string
 	more     bool
+	after    int64 // of a page: the id behind which the next one begins
 	batch    []*Message
 }
 
@@ -248,7 +257,7 @@ func (s *sequencer) tryWrite(ctx context.Context, sql string, args ...any) (resu
 			return stepResult{}, err
 		}
 		if position == nil {
-			result.snapshot, result.more = deref(snapshot), deref(more)
+			result.snapshot, result.more, result.after = deref(snapshot), deref(more), deref(id)
 			continue
 		}
 		result.batch = append(result.batch, &Message{
@@ -313,6 +322,9 @@ func (s *sequencer) housekeep(ctx context.Context) error {
 		return nil
 	}
 	s.wrote = false
+	if now.Sub(s.flooredAt) < floorInterval {
+		return nil
+	}
 	return s.recordFloor(ctx)
 }
 
@@ -325,7 +337,7 @@ func (s *sequencer) recordFloor(ctx context.Context) error {
 	if err := exec(ctx, s.conn, "SELECT trunkline.set_floor($1::xid8)", lowest); err != nil {
 		return fmt.Errorf("record the floor: %w", err)
 	}
-	s.floor = lowest
+	s.floor, s.flooredAt = lowest, time.Now()
 	return nil
 }
 

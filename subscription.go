@@ -3,6 +3,7 @@ package trunkline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 )
@@ -30,6 +31,7 @@ type Subscription struct {
 
 	// Belong to the reader, and are changed by others only under mu while attached is false.
 	cursors map[string]int64 // per channel, the seq up to which catching up has read
+	unread  map[string]*page // per channel, what was read beyond the others
 	checked bool             // the database has been asked about the start
 
 	mu        sync.Mutex
@@ -44,7 +46,10 @@ type Subscription struct {
 	batch     int64 // the hub's batch that was pushed last, and how many were waiting when it began
 	waiting   int
 	err       error // why it ended; returned once the queue is empty
+	sending   bool  // Chan holds a message that nobody has received; sent is the position before it
+	sent      int64
 	wake      chan struct{}
+	closed    chan struct{}
 	closeOnce sync.Once
 }
 
@@ -68,12 +73,8 @@ func (e *Engine) Subscribe(ctx context.Context, channels []string, opts Subscrib
 	if len(unique) == 0 {
 		return nil, &ArgumentError{Argument: "channels", Problem: "no channel is given", Fix: "Name at least one to subscribe to"}
 	}
-	if kind := opts.From.kind; (kind == startOffset || kind == startPosition) && opts.From.epoch() == "" {
-		return nil, &ArgumentError{
-			Argument: "from",
-			Problem:  "the position to resume from has no epoch",
-			Fix:      "Take it from a message, or start from now or from the beginning",
-		}
+	if err := opts.From.check(); err != nil {
+		return nil, err
 	}
 	if opts.From.kind == startOffset && len(unique) > 1 {
 		return nil, &ArgumentError{
@@ -91,6 +92,7 @@ func (e *Engine) Subscribe(ctx context.Context, channels []string, opts Subscrib
 		maxBytes: defaultTo(max(opts.QueueBytes, 0), e.cfg.QueueBytes),
 		through:  -1,
 		wake:     make(chan struct{}, 1),
+		closed:   make(chan struct{}),
 	}
 	switch s.start.kind {
 	case startPosition:
@@ -164,23 +166,36 @@ func (s *Subscription) Chan(ctx context.Context) <-chan Message {
 	out := make(chan Message)
 	go func() {
 		defer close(out)
-		for m, err := range s.All(ctx) {
+		for {
+			s.setSending(true)
+			m, err := s.Next(ctx)
 			if err != nil {
 				s.mu.Lock()
 				if s.err == nil {
 					s.err = err
 				}
 				s.mu.Unlock()
+				s.setSending(false)
 				return
 			}
 			select {
 			case out <- m:
+				s.setSending(false)
 			case <-ctx.Done():
+				return
+			case <-s.closed:
 				return
 			}
 		}
 	}()
 	return out
+}
+
+// setSending holds Position where it is while Chan has a message in its hand, which its reader may never receive.
+func (s *Subscription) setSending(sending bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sending, s.sent = sending, s.delivered
 }
 
 // Err returns why the subscription ended, nil while it goes on.
@@ -204,6 +219,7 @@ func (s *Subscription) Close() {
 	s.closeOnce.Do(func() {
 		s.engine.hub.remove(s)
 		s.end(ErrClosed, true)
+		close(s.closed)
 	})
 }
 
@@ -292,6 +308,19 @@ func (s *Subscription) detach(position int64) {
 	s.signalWake()
 }
 
+// detachBefore makes a live subscription read on from the database if the hub is about to leave out, between two positions,
+// what it hasn't had.
+func (s *Subscription) detachBefore(from, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.attached || s.through >= to {
+		return
+	}
+	s.attached, s.cursors = false, nil
+	s.through = max(s.through, from)
+	s.signalWake()
+}
+
 // end ends the subscription with an error, after what is queued or, if at once, instead of it.
 func (s *Subscription) end(err error, atOnce bool) {
 	s.mu.Lock()
@@ -311,6 +340,25 @@ func (s *Subscription) signalWake() {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// check refuses places that no message ever carried.
+func (s Start) check() error {
+	if s.kind != startPosition && s.kind != startOffset {
+		return nil
+	}
+	if s.epoch() == "" || s.position.Position < 0 || s.offset.Seq < 0 {
+		given := s.position.String()
+		if s.kind == startOffset {
+			given = s.offset.String()
+		}
+		return &ArgumentError{
+			Argument: "from",
+			Problem:  fmt.Sprintf("%q is no place to resume from: it has no epoch, or a negative number", given),
+			Fix:      "Take it from a message, or start from now or from the beginning",
+		}
+	}
+	return nil
 }
 
 // epoch returns the epoch that a start was given for, "" if it needs none.

@@ -2,13 +2,18 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 )
 
+// listenGrace is how long the LISTEN connection may be down before that counts: a restart of the database takes less.
+const listenGrace = 5 * time.Second
+
 // health is what /healthz says.
 type health struct {
-	Status     string       `json:"status"` // ok, or starting
+	Status     string       `json:"status"` // ok, starting, or degraded
+	Reason     string       `json:"reason,omitempty"`
 	Epoch      string       `json:"epoch,omitempty"`
 	Position   int64        `json:"position"`
 	Sequencing bool         `json:"sequencing"` // whether this node writes the log
@@ -21,8 +26,8 @@ type healthListen struct {
 	Since time.Time `json:"since"`
 }
 
-// health answers whether this process does its work. One that has lost its database goes on with 200: restarting it would
-// mend nothing; listen.up tells.
+// health answers whether this process does its work: 200, or 503 with the reason. One that has lost its database for
+// longer than a restart takes does not, although it goes on trying.
 func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, "GET, HEAD", http.MethodGet, http.MethodHead) {
 		return
@@ -34,8 +39,16 @@ func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 		Streams: h.streams.Load(),
 	}
 	code := http.StatusOK
-	if state.Log.IsZero() {
+	switch down := time.Since(state.Listen.Since); {
+	case state.Log.IsZero():
 		answer.Status, code = "starting", http.StatusServiceUnavailable
+		answer.Reason = "the engine has not started"
+	case !state.Listen.Up && down > listenGrace:
+		answer.Status, code = "degraded", http.StatusServiceUnavailable
+		answer.Reason = fmt.Sprintf("the connection that listens to the database has been down for %s", down.Round(time.Second))
+		if state.Listen.Err != nil {
+			answer.Reason += ": " + state.Listen.Err.Error()
+		}
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {

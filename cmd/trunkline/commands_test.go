@@ -107,10 +107,13 @@ func TestWatches(t *testing.T) {
 		t.Errorf("%v: %+v", err, answer)
 	}
 	table := succeed(t, s, "watches")
-	for _, part := range []string{"TABLE", "message", "user:{id}", "id,content", "TRUNCATE is not watched"} {
+	for _, part := range []string{"TABLE", "TRUNCATE", "REJECTED", "message", "user:{id}", "id,content", " gone "} {
 		if !strings.Contains(table, part) {
 			t.Errorf("%q isn't in\n%s", part, table)
 		}
+	}
+	if strings.Contains(table, "not watched") {
+		t.Errorf("a choice is remarked upon:\n%s", table)
 	}
 
 	listener := start(t, s, "listen", "broadcast", "gone", "--json")
@@ -128,6 +131,23 @@ func TestWatches(t *testing.T) {
 	}
 	if out := succeed(t, s, "watches", "--json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("--json: %s", out)
+	}
+}
+
+func TestWatchOfADroppedTableIsRemovedByItsNumber(t *testing.T) {
+	s, conn := article(t, "")
+	var answer struct{ ID int }
+	if err := json.Unmarshal([]byte(succeed(t, s, "watch", "message", "--channel", "x", "--json")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, conn, "DROP TABLE message CASCADE")
+	remedy := "trunkline unwatch --id " + strconv.Itoa(answer.ID)
+	if out := succeed(t, s, "watches"); !strings.Contains(out, remedy) {
+		t.Errorf("watches doesn't say %s:\n%s", remedy, out)
+	}
+	succeed(t, s, strings.Fields(remedy)[1:]...)
+	if out := succeed(t, s, "watches", "--json"); strings.TrimSpace(out) != "[]" {
+		t.Errorf("left: %s", out)
 	}
 }
 
@@ -172,12 +192,15 @@ func TestBadInputNamesTheValueAndTheFix(t *testing.T) {
 		{"an unknown operation", []string{"watch", "message", "--channel", "x", "--op", "select"}, exitUsage, []string{"select", "insert, update, delete"}},
 		{"truncate without a channel", []string{"watch", "message", "--channel", "x", "--op", "truncate"}, exitUsage, []string{"--truncate-channel"}},
 		{"an unknown payload form", []string{"watch", "message", "--channel", "x", "--payload", "both"}, exitUsage, []string{"both", "change"}},
+		{"a name that wants quotes", []string{"watch", "Mixed Case", "--channel", "x"}, exitUsage, []string{"Mixed Case", `'"Mixed Case"'`}},
+		{"no watch is named", []string{"unwatch", "message"}, exitUsage, []string{"--channel", "--id"}},
+		{"a number that no watch has", []string{"unwatch", "--id", "999"}, exitUsage, []string{"999", "trunkline watches"}},
 		{"a watch that isn't there", []string{"unwatch", "message", "--channel", "other"}, exitUsage, []string{"other", "{channel}"}},
 		{"a template that is missing", []string{"watch", "message"}, exitUsage, []string{"--channel", "trunkline watch --help"}},
 		{"another epoch", []string{"listen", "news", "--from", "0123456789ab:1"}, exitFailed, []string{"0123456789ab", epoch, "beginning"}},
 		{"a position of another epoch", []string{"listen", "news", "--since", "0123456789ab:1"}, exitFailed, []string{"0123456789ab", epoch}},
 		{"beyond the channel", []string{"listen", "news", "--from", epoch + ":7"}, exitFailed, []string{"seq 7", "whose last is 1"}},
-		{"beyond the log", []string{"listen", "news", "--since", epoch + ":7000"}, exitFailed, []string{"7000", "whose last is 1"}},
+		{"beyond the log", []string{"listen", "news", "--since", epoch + ":7000"}, exitFailed, []string{"7000", "whose last is 1", "--from now"}},
 		{"a bare position", []string{"listen", "news", "--since", "17"}, exitUsage, []string{`"17"`, "EPOCH:POSITION"}},
 		{"a bare seq", []string{"listen", "news", "--from", "17"}, exitUsage, []string{`"17"`, "EPOCH:SEQ", "beginning"}},
 		{"one seq for two channels", []string{"listen", "news", "other", "--from", epoch + ":1"}, exitUsage, []string{"2 are given", "--since"}},
@@ -198,8 +221,7 @@ func TestBadInputNamesTheValueAndTheFix(t *testing.T) {
 					t.Errorf("%q doesn't say %q", said, part)
 				}
 			}
-			last := strings.TrimPrefix(said, "listening to "+strings.Join(test.args[1:2], "")+"\n")
-			if out != "" || strings.Count(last, "\n") != 1 || !strings.HasPrefix(last, "trunkline: ") {
+			if out != "" || strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "trunkline: ") {
 				t.Errorf("it isn't one line on stderr: %q, and on stdout %q", said, out)
 			}
 		})

@@ -86,7 +86,7 @@ func parseURL(url, flag string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		var parse *pgconn.ParseConfigError
 		if errors.As(err, &parse) {
-			return nil, usagef("%s can't be read: %s", flag, oneLine(parse.Error())) // without the password
+			return nil, usagef("%s can't be read: %s; write it as postgres://user@host/database", flag, oneLine(parse.Error())) // without the password
 		}
 		return nil, usagef("%s can't be read: write it as postgres://user@host/database", flag)
 	}
@@ -115,6 +115,12 @@ func closeSoon(ctx context.Context, conn *pgx.Conn) {
 // startEngine starts an engine for a command that listens. It leaves the schema as it is: serve and migrate change that.
 func (a *app) startEngine(ctx context.Context, config trunkline.Config) (engine *trunkline.Engine, stop func(), err error) {
 	if config.DatabaseURL, err = a.url(); err != nil {
+		return nil, nil, err
+	}
+	if _, err := parseURL(config.DatabaseURL, "--database-url"); err != nil {
+		return nil, nil, err
+	}
+	if _, err := parseURL(a.DirectURL, "--direct-url"); err != nil {
 		return nil, nil, err
 	}
 	config.DirectURL = a.DirectURL
@@ -155,6 +161,7 @@ func readDenied(url string, err error) error {
 func (a *app) explain(err error) (string, int) {
 	var wrong *usageError
 	var argument *trunkline.ArgumentError
+	var key *trunkline.KeyConflictError
 	var connect *pgconn.ConnectError
 	var privilege *trunkline.PrivilegeError
 	var version *schema.ServerVersionError
@@ -163,6 +170,8 @@ func (a *app) explain(err error) (string, int) {
 		return wrong.text, exitUsage
 	case errors.As(err, &argument):
 		return argument.Error(), exitUsage
+	case errors.As(err, &key):
+		return strings.TrimPrefix(oneLine(key.Error()), "trunkline: ") + ": repeat it with the same bytes, or choose another --key", exitFailed
 	case errors.As(err, &version):
 		return version.Error() + ": upgrade the server, or name another with --database-url", exitFailed
 	case errors.Is(err, localpg.ErrNotRunning):

@@ -59,6 +59,10 @@ func (e *examination) schema(ctx context.Context) error {
 		return err
 	}
 	version, err := schemas.Version(ctx, e.conn)
+	if denied(err) && e.mayPublish(ctx) {
+		e.d.warn("schema", e.grant(ctx, "SELECT trunkline.grant_read(%s)"), "its version can't be read by this role")
+		return nil
+	}
 	if denied(err) {
 		e.d.problem("schema", e.grant(ctx, "SELECT trunkline.grant_read(%s)"), "this role may not read Trunkline's schema")
 		return nil
@@ -72,6 +76,13 @@ func (e *examination) schema(ctx context.Context) error {
 	}
 	e.d.ok("schema", "version %d", version)
 	return nil
+}
+
+// mayPublish tells whether this role may call trunkline.publish.
+func (e *examination) mayPublish(ctx context.Context) (may bool) {
+	err := e.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'publish'
+		WHERE n.nspname = 'trunkline' AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))`).Scan(&may)
+	return err == nil && may
 }
 
 // mayCreate tells whether this role can do what migrate does on a database without a schema.
@@ -223,8 +234,8 @@ func (e *examination) sequencer(ctx context.Context) error {
 	var pid int
 	var hangs bool
 	var who string
-	err := e.conn.QueryRow(ctx, `SELECT s.pid, s.hangs, format('%s from %s, since %s', coalesce(nullif(a.application_name, ''), 'no name'),
-			coalesce(a.client_addr::text, 'here'), date_trunc('second', a.backend_start))
+	err := e.conn.QueryRow(ctx, `SELECT s.pid, s.hangs, format('%s from %s%s', coalesce(nullif(a.application_name, ''), 'no name'),
+			coalesce(a.client_addr::text, 'here'), ', since ' || date_trunc('second', a.backend_start))
 		FROM trunkline.sequencer_session() s LEFT JOIN pg_stat_activity a ON a.pid = s.pid`).Scan(&pid, &hangs, &who)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -298,18 +309,25 @@ func (e *examination) watches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found := false
+	remarks, rejected := 0, 0
 	for _, watch := range watches {
 		for _, remark := range watch.Remarks {
-			if strings.HasPrefix(remark, "TRUNCATE is not watched") {
+			if notWatchingTruncate(remark) {
 				continue // a choice; `trunkline watches` shows it
 			}
-			found = true
-			e.d.warn("watches", "", "watch %d of %s: %s", watch.ID, watch.Table, remark)
+			remarks++
+			e.d.warn("watches", "", "watch %d of %s: %s", watch.ID, watch.Table, inThisProgram(remark))
+		}
+		if watch.Rejected > 0 {
+			rejected++
+			e.d.warn("watches", "look at the warnings in the server's log, which say why, and watch the table anew where that is needed",
+				"watch %d of %s: %d changes could not be published and were rejected", watch.ID, watch.Table, watch.Rejected)
 		}
 	}
-	if !found {
-		e.d.ok("watches", "%d watched, none with a remark", len(watches))
+	if remarks+rejected == 0 {
+		e.d.ok("watches", "%d watches, none with a remark", len(watches))
+	} else {
+		e.d.ok("watches", "%d watches, %d remarks, %d with rejected changes", len(watches), remarks, rejected)
 	}
 	return nil
 }

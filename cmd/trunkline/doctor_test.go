@@ -119,6 +119,28 @@ func TestDoctorNamesTheGrant(t *testing.T) {
 	expect(t, diagnose(t, app, exitOK), "privileges", statusOK, "publish and read")
 }
 
+func TestDoctorOfARoleThatOnlyPublishes(t *testing.T) {
+	s, conn := database(t)
+	startServer(t, s)
+	role, app := newRole(t, s, conn)
+	execute(t, conn, "SELECT trunkline.grant_publish('"+role+"')")
+	found := diagnose(t, app, exitOK)
+	expect(t, found, "schema", statusWarning, "can't be read by this role", "SELECT trunkline.grant_read('"+role+"')")
+	expect(t, found, "privileges", statusWarning, "may publish")
+	execute(t, conn, "SELECT trunkline.grant_read('"+role+"')")
+	if f := diagnose(t, app, exitOK)["sequencer"]; f.Status != statusOK || strings.Contains(f.Detail, "since )") {
+		t.Errorf("sequencer: %+v", f)
+	}
+}
+
+func TestDoctorWarnsOfRejectedChanges(t *testing.T) {
+	s, conn := article(t, "")
+	startServer(t, s) // what is rejected is reported in a message, which waits for it
+	succeed(t, s, "watch", "message", "--channel", "{content}")
+	say(t, conn, strings.Repeat("x", 300)) // no channel's name
+	expect(t, diagnose(t, s, exitOK), "watches", statusWarning, "1 changes could not be published")
+}
+
 func TestDoctorJudgesServers(t *testing.T) {
 	for _, test := range []struct {
 		number   int

@@ -8,6 +8,9 @@ import (
 	"github.com/trunkline/trunkline"
 )
 
+// maxHistory is the most messages a call of history gives.
+const maxHistory = 10_000
+
 type historyCmd struct {
 	Channel string `arg:"" help:"Channel to read."`
 	After   int64  `placeholder:"SEQ" help:"Begin behind the message of that number."`
@@ -24,6 +27,12 @@ func (*historyCmd) Help() string {
 }
 
 func (c *historyCmd) Run(ctx context.Context, a *app) error {
+	if c.After < 0 {
+		return usagef("--after %d is negative: give a message's number, or 0 for all", c.After)
+	}
+	if c.Limit < 1 || c.Limit > maxHistory {
+		return usagef("--limit %d is out of range: give 1 to %d", c.Limit, maxHistory)
+	}
 	conn, err := a.connect(ctx)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -78,11 +79,12 @@ type oneMessage struct {
 	Payload  json.RawMessage `json:"payload"`
 }
 
-// printMessageJSON prints a message as a JSON object on a line. The payload loses the blanks between its tokens.
+// printMessageJSON prints a message as a JSON object on a line. The payload stands in it byte for byte, except that line ends
+// are blanks: JSON allows them only between tokens.
 func (a *app) printMessageJSON(m *trunkline.Message) error {
 	line := oneMessage{
 		Channel: m.Channel, Epoch: m.Epoch, Seq: m.Seq, Position: m.Position, ID: m.ID,
-		At: m.CreatedAt.UTC().Format("2006-01-02T15:04:05.000000Z07:00"), Key: m.Key, Signal: m.Signal, Payload: m.Payload,
+		At: m.CreatedAt.UTC().Format("2006-01-02T15:04:05.000000Z07:00"), Key: m.Key, Signal: m.Signal, Payload: json.RawMessage("null"),
 	}
 	if m.Sender != "" {
 		line.Sender = &m.Sender
@@ -90,13 +92,31 @@ func (a *app) printMessageJSON(m *trunkline.Message) error {
 	if !m.Signal {
 		line.Since = m.LogPosition().String()
 	}
-	return a.printJSON(line)
+	// The payload comes last. An encoder would take the blanks between its tokens away.
+	var b bytes.Buffer
+	if err := encodeJSON(&b, line); err != nil {
+		return err
+	}
+	b.Truncate(b.Len() - len("null}\n"))
+	for _, c := range m.Payload {
+		if c == '\n' || c == '\r' {
+			c = ' '
+		}
+		b.WriteByte(c)
+	}
+	b.WriteString("}\n")
+	_, err := a.stdout.Write(b.Bytes())
+	return err
+}
+
+func encodeJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
 }
 
 func (a *app) printJSON(value any) error {
-	encoder := json.NewEncoder(a.stdout)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
+	return encodeJSON(a.stdout, value)
 }
 
 // printMessage prints a message on a line for people: when, where, number, who, what.
@@ -118,6 +138,14 @@ const (
 	timeLayout     = "15:04:05.000"
 	dateTimeLayout = "2006-01-02 15:04:05.000"
 )
+
+// layoutOf shows the date of what isn't of today.
+func layoutOf(at, now time.Time) string {
+	if at.Local().Format(time.DateOnly) != now.Local().Format(time.DateOnly) {
+		return dateTimeLayout
+	}
+	return timeLayout
+}
 
 // visible makes control characters visible, so that what a stranger sent stays on its line and gives the terminal no
 // orders. Line ends become blanks.

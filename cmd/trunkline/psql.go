@@ -62,21 +62,26 @@ func (c *psqlCmd) Run(_ context.Context, a *app, parsed *kong.Context) error {
 func (a *app) takeOwn(args []string) ([]string, error) {
 	own := map[string]*string{"--database-url": &a.DatabaseURL, "--data-dir": &a.DataDir, "--direct-url": &a.DirectURL, "--log-level": &a.LogLevel, "--log-format": &a.LogFormat}
 	var rest []string
-	for i := 0; i < len(args); i++ {
-		if args[i] == "--" {
-			return append(rest, args[i+1:]...), nil
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		if arg == "--" {
+			return append(rest, args...), nil
 		}
-		name, value, joined := strings.Cut(args[i], "=")
+		name, value, joined := strings.Cut(arg, "=")
 		target := own[name]
 		if target == nil {
-			rest = append(rest, args[i])
+			rest = append(rest, arg)
 			continue
 		}
 		if !joined {
-			if i++; i == len(args) {
+			if len(args) == 0 {
 				return nil, usagef("%s needs a value", name)
 			}
-			value = args[i]
+			value, args = args[0], args[1:]
+		}
+		if err := checkFlagValue(strings.TrimPrefix(name, "--"), value); err != nil {
+			return nil, err
 		}
 		*target = value
 	}

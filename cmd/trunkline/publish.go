@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/trunkline/trunkline"
 )
@@ -28,6 +29,21 @@ func (*publishCmd) Help() string {
 A program publishes with trunkline.publish(channel, payload) in its own transaction.`
 }
 
+// checkText says why standard input can't be JSON because of its encoding.
+func checkText(input []byte) error {
+	if bytes.HasPrefix(input, []byte("\xef\xbb\xbf")) {
+		return usagef("standard input begins with a byte order mark (BOM), which JSON has not: save it as UTF-8 without one")
+	}
+	for at, rest := 0, input; len(rest) > 0; {
+		r, size := utf8.DecodeRune(rest)
+		if r == utf8.RuneError && size == 1 {
+			return usagef("standard input is not UTF-8: byte %d is 0x%02x; convert it, such as with iconv -t UTF-8", at+1, rest[0])
+		}
+		at, rest = at+size, rest[size:]
+	}
+	return nil
+}
+
 // maxInput is more than any payload limit allows, in bytes.
 const maxInput = 64<<20 + 1
 
@@ -40,6 +56,9 @@ func (c *publishCmd) Run(ctx context.Context, a *app) error {
 		input, err := io.ReadAll(io.LimitReader(a.stdin, maxInput))
 		if err != nil {
 			return fmt.Errorf("read standard input: %w", err)
+		}
+		if err := checkText(input); err != nil {
+			return err
 		}
 		// Blanks around it are the shell's.
 		if payload = bytes.TrimSpace(input); len(payload) == 0 {

@@ -30,7 +30,13 @@ const (
 	forcedStop = time.Second
 	// maxHeader is room for the longest stream request: 100 channels of 255 bytes, escaped.
 	maxHeader = 128 << 10
+	// pgCheck is how often serve looks whether its PostgreSQL runs, pgCalm how long that has to run to count as steady.
+	pgCheck = time.Second
+	pgCalm  = time.Minute
 )
+
+// pgDelays follow the attempts to bring a dead PostgreSQL back, the last one each that comes after.
+var pgDelays = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
 
 type serveCmd struct {
 	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:8000" help:"Where to serve HTTP: an address of this machine's loopback, and a port (0: any). Default: 127.0.0.1:8000."`
@@ -63,15 +69,19 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	defer signal.Stop(force)
 
 	// The port first: what is wrong with it should cost no wait for a database.
-	listener, err := c.bind(ctx)
+	listener, err := c.bind(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 
-	up := &running{log: log, begun: force}
+	up := &running{log: log, begun: force, lost: make(chan error, 1)}
 	defer func() {
-		if stopErr := up.stop(ctx); err == nil {
+		stopErr := up.stop(ctx)
+		if stopErr == nil {
+			log.Info("stopped")
+		}
+		if err == nil {
 			err = stopErr
 		}
 	}()
@@ -100,6 +110,8 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 		return nil
 	case err := <-failed:
 		return fmt.Errorf("serve HTTP: %w", err)
+	case err := <-up.lost:
+		return err
 	}
 }
 
@@ -110,6 +122,14 @@ func (c *serveCmd) check(a *app) error {
 	}
 	if a.DatabaseURL == "" && a.DirectURL != "" {
 		return usagef("--direct-url is given without --database-url: give both, or none for a private PostgreSQL")
+	}
+	for flag, url := range map[string]string{"--database-url": a.DatabaseURL, "--direct-url": a.DirectURL} {
+		if _, err := parseURL(url, flag); err != nil {
+			return err
+		}
+	}
+	if err := checkBridge(c.Bridge); err != nil {
+		return err
 	}
 	if c.PGPort < 0 || c.PGPort > 65535 {
 		return usagef("--pg-port=%d is no port: choose one up to 65535", c.PGPort)
@@ -126,19 +146,48 @@ func (c *serveCmd) check(a *app) error {
 	return nil
 }
 
-func (c *serveCmd) bind(ctx context.Context) (net.Listener, error) {
+// checkBridge refuses names that can't be both a channel and PostgreSQL's.
+func checkBridge(channels []string) error {
+	for _, channel := range channels {
+		if err := trunkline.CheckChannel(channel); err != nil {
+			return fmt.Errorf("--bridge: %w", err)
+		}
+		if len(channel) > 63 {
+			return usagef("--bridge %s is %d bytes long: LISTEN and NOTIFY take names of 1 to 63 bytes", channel, len(channel))
+		}
+		if strings.HasPrefix(channel, "trunkline:") {
+			return usagef("--bridge %s is in the namespace trunkline, which is Trunkline's own: choose another", channel)
+		}
+	}
+	return nil
+}
+
+func (c *serveCmd) bind(ctx context.Context, a *app) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	host, port, _ := net.SplitHostPort(c.Listen)
 	switch {
 	case err == nil:
 		return listener, nil
 	case errors.Is(err, syscall.EADDRINUSE):
+		if dir, ok := c.servedDir(a); ok {
+			return nil, fmt.Errorf("a Trunkline already serves the data folder %s, and port %s of %s is taken: use that one, or end it first, or serve beside it with --listen %s",
+				dir, port, host, net.JoinHostPort(host, nextPort(port)))
+		}
 		return nil, fmt.Errorf("port %s of %s is taken by another program: choose another, such as --listen %s",
 			port, host, net.JoinHostPort(host, nextPort(port)))
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("this user may not use port %s: choose one above 1023, such as --listen %s", port, net.JoinHostPort(host, "8000"))
 	}
 	return nil, fmt.Errorf("--listen %s: %w", c.Listen, err)
+}
+
+// servedDir is the data folder if another process serves it already.
+func (*serveCmd) servedDir(a *app) (dir string, served bool) {
+	if a.DatabaseURL != "" {
+		return "", false
+	}
+	dir, err := a.dataDir()
+	return dir, err == nil && localpg.InUse(dir)
 }
 
 func nextPort(port string) string {
@@ -164,6 +213,7 @@ func (c *serveCmd) start(ctx context.Context, a *app, up *running) (err error) {
 			return err
 		}
 		config.DatabaseURL = up.postgres.URL()
+		up.supervise(ctx)
 	}
 	if up.engine, err = trunkline.New(config); err != nil { //nolint:contextcheck // it lives until stop
 		return err
@@ -207,6 +257,70 @@ type running struct {
 	postgres *localpg.Server
 	engine   *trunkline.Engine
 	http     *http.Server
+
+	lost      chan error    // why serve can't go on with its PostgreSQL
+	unwatch   func()        // ends the supervision of PostgreSQL; nil if there is none
+	unwatched chan struct{} // closed when that has ended
+}
+
+// supervise brings the private PostgreSQL back whenever it dies, until stopAll or the end of ctx.
+func (r *running) supervise(ctx context.Context) {
+	ctx, r.unwatch = context.WithCancel(ctx)
+	r.unwatched = make(chan struct{})
+	go func() {
+		defer close(r.unwatched)
+		r.keepPostgres(ctx)
+	}()
+}
+
+func (r *running) keepPostgres(ctx context.Context) {
+	url := r.postgres.URL()
+	tick := time.NewTicker(pgCheck)
+	defer tick.Stop()
+	attempts := 0 // since it last was steady
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if r.postgres.Runs() {
+			if time.Since(last) > pgCalm {
+				attempts = 0
+			}
+			continue
+		}
+		if attempts > 0 && time.Since(last) < retryDelay(attempts) {
+			continue
+		}
+		attempts++
+		r.revive(ctx, attempts)
+		last = time.Now()
+		if r.postgres.URL() != url {
+			// The engine, and whoever was told the old URL, would look for it in vain.
+			r.lost <- fmt.Errorf("PostgreSQL was started by another process with other connection data (port %d): start `trunkline serve` again", r.postgres.Port())
+			return
+		}
+	}
+}
+
+// retryDelay is the pause after that many attempts.
+func retryDelay(attempts int) time.Duration { return pgDelays[min(attempts, len(pgDelays))-1] }
+
+// revive is one attempt, told in one sentence.
+func (r *running) revive(ctx context.Context, attempt int) {
+	old := r.postgres.PID()
+	started, err := r.postgres.Revive(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		r.log.Error("PostgreSQL died and could not be started: trying again", "attempt", attempt, "in", retryDelay(attempt), "error", err)
+	case started:
+		r.log.Warn("PostgreSQL died and was started again", "attempt", attempt, "old_pid", old, "pid", r.postgres.PID())
+	default:
+		r.log.Warn("PostgreSQL died and another process started it again", "attempt", attempt, "old_pid", old, "pid", r.postgres.PID())
+	}
 }
 
 // stop ends everything in turn, at once after a second signal.
@@ -237,6 +351,9 @@ func (r *running) stop(ctx context.Context) error {
 
 func (r *running) stopAll(ctx context.Context) error {
 	var errs []error
+	if r.unwatch != nil {
+		r.unwatch() // first: what it is starting has to be called off
+	}
 	if r.http != nil {
 		httpCtx, cancel := context.WithTimeout(ctx, httpStop)
 		if err := r.http.Shutdown(httpCtx); err != nil {
@@ -248,6 +365,9 @@ func (r *running) stopAll(ctx context.Context) error {
 		if err := r.engine.Stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop the engine: %w", err))
 		}
+	}
+	if r.unwatched != nil {
+		<-r.unwatched // a start that was called off ends within about a second
 	}
 	if r.postgres != nil {
 		if err := r.postgres.Stop(ctx); err != nil {

@@ -126,6 +126,115 @@ func TestServeAdoptsTheDatabaseOfAKilledOne(t *testing.T) {
 	}
 }
 
+// postmaster reads the pid of the server of a data folder, 0 if none says that it runs.
+func postmaster(t *testing.T, dir string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "postgres", "data", "postmaster.pid"))
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatalf("postmaster.pid: %q", text)
+	}
+	return pid
+}
+
+func TestServeRevivesItsDatabase(t *testing.T) {
+	dir := dataDir(t)
+	first := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	base := address(t, first)
+	second := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	address(t, second)
+	s := withDir(dir)
+	url, err := os.ReadFile(filepath.Join(dir, "url"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := stream(t, base, "channel=broadcast")
+	succeed(t, s, "publish", "broadcast", `"before"`)
+	if e := next(t, events); string(e.Payload) != `"before"` {
+		t.Errorf("event %+v", e)
+	}
+
+	// A third one on a taken port is told who is there.
+	code, _, said := do(t, s, "serve", "--listen", strings.TrimPrefix(base, "http://"))
+	if code != exitFailed || !strings.Contains(said, "already serves the data folder "+dir) || !strings.Contains(said, "--listen") {
+		t.Errorf("a third serve ends with %d: %s", code, said)
+	}
+
+	old := postmaster(t, dir)
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*command{first, second} {
+		c.err.line(t, "PostgreSQL died and ")
+	}
+	// The crash may have taken the end of the log: streams are reset then and end, and what it held gets new positions.
+	events = stream(t, base, "channel=broadcast")
+	succeed(t, s, "publish", "broadcast", `"after"`)
+	for e := next(t, events); string(e.Payload) != `"after"`; e = next(t, events) {
+		if e.Event == "reset" {
+			events = stream(t, base, "channel=broadcast&from=beginning")
+		}
+	}
+	if now, err := os.ReadFile(filepath.Join(dir, "url")); err != nil || string(now) != string(url) {
+		t.Errorf("the url changed to %s (%v)", now, err)
+	}
+	logs := first.err.String() + second.err.String()
+	if strings.Count(logs, "died and was started again") != 1 || strings.Count(logs, "died and another process started it again") != 1 {
+		t.Errorf("one serve starts it and one adopts it:\n%s", logs)
+	}
+
+	// The last to end stops what runs by now.
+	pid := postmaster(t, dir)
+	if pid == old || pid == 0 {
+		t.Errorf("pid %d after %d", pid, old)
+	}
+	for _, end := range []struct {
+		c    *command
+		says string
+	}{{first, "PostgreSQL goes on: another process uses it"}, {second, "PostgreSQL was stopped"}} {
+		began := time.Now()
+		end.c.interrupt()
+		if code := end.c.wait(t); code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %s to end", took)
+		}
+		end.c.err.line(t, end.says)
+		end.c.err.line(t, "stopped")
+	}
+	if left := postmaster(t, dir); left != 0 {
+		t.Errorf("server %d still runs", left)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "url")); !os.IsNotExist(err) {
+		t.Errorf("the url file is still there: %v", err)
+	}
+}
+
+func TestServeStopsWithADeadDatabase(t *testing.T) {
+	dir := dataDir(t)
+	serve := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	address(t, serve)
+	if err := syscall.Kill(postmaster(t, dir), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	serve.interrupt()
+	if code := serve.wait(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	if said := serve.err.String(); strings.Contains(said, "goes on") {
+		t.Errorf("no server runs, but: %s", said)
+	}
+}
+
 func TestSecondSignalForces(t *testing.T) {
 	url := pgtest.Database(t)
 	serve := spawn(t, []string{"TRUNKLINE_DATABASE_URL=" + url}, "serve", "--listen", "127.0.0.1:0")
@@ -171,6 +280,13 @@ func TestServeEndsWhileItStarts(t *testing.T) {
 func TestServeAnswersHealth(t *testing.T) {
 	s, _ := database(t)
 	base := startServer(t, s)
+	if code, body := healthOf(t, base); code != http.StatusOK || !strings.Contains(body, `"status":"ok"`) {
+		t.Errorf("status %d: %s", code, body)
+	}
+}
+
+func healthOf(t *testing.T, base string) (code int, body string) {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/healthz", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -182,10 +298,39 @@ func TestServeAnswersHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"status":"ok"`) {
-		t.Errorf("status %d: %s (%v)", response.StatusCode, body, err)
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return response.StatusCode, string(text)
+}
+
+func TestHealthIsDegradedWithoutTheDatabase(t *testing.T) {
+	cluster := pgtest.Cluster(t, nil)
+	base := startServer(t, on(cluster.URL()))
+	if err := cluster.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := healthOf(t, base); code != http.StatusOK {
+		t.Errorf("at once: status %d: %s", code, body)
+	}
+	await := func(want int, says string) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+			code, body := healthOf(t, base)
+			if code == want && strings.Contains(body, says) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("status %d, want %d: %s", code, want, body)
+			}
+		}
+	}
+	await(http.StatusServiceUnavailable, `"status":"degraded","reason":"the connection that listens`)
+	if err := cluster.StartAgain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(http.StatusOK, `"status":"ok"`)
 }
 
 func TestServeMigratesAnEmptyDatabase(t *testing.T) {

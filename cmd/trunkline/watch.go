@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/trunkline/trunkline"
@@ -62,7 +64,7 @@ func (c *watchCmd) Run(ctx context.Context, a *app) error {
 		return usagef("%s: remove that watch with trunkline unwatch %s --channel %s", pg.Message, shellQuote(c.Table), shellQuote(c.Channel))
 	}
 	if err != nil {
-		return a.withRole(ctx, conn, err)
+		return a.withRole(ctx, conn, tableSyntax(c.Table, err))
 	}
 	if c.JSON {
 		return a.printJSON(struct {
@@ -74,28 +76,79 @@ func (c *watchCmd) Run(ctx context.Context, a *app) error {
 }
 
 type unwatchCmd struct {
-	Table   string `arg:"" help:"Table, as SQL writes it."`
-	Channel string `required:"" placeholder:"TEMPLATE" help:"The watch's channel template."`
+	Table   string `arg:"" optional:"" help:"Table, as SQL writes it."`
+	Channel string `placeholder:"TEMPLATE" help:"The watch's channel template."`
+	ID      *int   `name:"id" placeholder:"N" help:"The watch's number instead of table and template, as for a table that was dropped."`
 }
 
 func (*unwatchCmd) Help() string {
 	return `What was published stays.
 
     trunkline watches
-    trunkline unwatch message --channel '{channel}'`
+    trunkline unwatch message --channel '{channel}'
+    trunkline unwatch --id 3`
 }
 
 func (c *unwatchCmd) Run(ctx context.Context, a *app) error {
+	switch {
+	case c.ID != nil && (c.Table != "" || c.Channel != ""):
+		return usagef("--id %d names the watch already: leave the table and --channel out", *c.ID)
+	case c.ID == nil && (c.Table == "" || c.Channel == ""):
+		return usagef("which watch? Give the table and --channel, or --id; trunkline watches lists all, see trunkline unwatch --help")
+	}
 	conn, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeSoon(ctx, conn)
+	if c.ID != nil {
+		return c.removeID(ctx, a, conn)
+	}
 	if err := trunkline.RemoveWatch(ctx, conn, c.Table, c.Channel); err != nil {
-		return a.withRole(ctx, conn, err)
+		return a.withRole(ctx, conn, tableSyntax(c.Table, err))
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s is no longer published to %s\n", c.Table, c.Channel)
 	return err
+}
+
+func (c *unwatchCmd) removeID(ctx context.Context, a *app, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SELECT trunkline.unwatch($1::integer)", *c.ID)
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && pg.Code == "42704":
+		return usagef("%s: trunkline watches lists all", pg.Message)
+	case errors.As(err, &pg) && pg.Code == "42501" && pg.Hint == "": // PostgreSQL's own refusal
+		return fmt.Errorf("%s; have Trunkline's owner run: SELECT trunkline.grant_publish('%s')",
+			pg.Message, strings.ReplaceAll(conn.Config().User, "'", "''"))
+	case errors.As(err, &pg) && pg.Hint != "":
+		return usagef("%s. %s", pg.Message, strings.TrimSuffix(pg.Hint, "."))
+	case err != nil:
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "watch %d is removed\n", *c.ID)
+	return err
+}
+
+// tableSyntax says how to write a table's name that PostgreSQL can't read.
+func tableSyntax(table string, err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42602" {
+		quoted := `"` + strings.ReplaceAll(table, `"`, `""`) + `"`
+		return usagef("table %q is not written as in SQL (%s): quote it, %s", table, pg.Message, shellQuote(quoted))
+	}
+	return err
+}
+
+// inThisProgram turns a remark's SQL into the command that does it.
+func inThisProgram(remark string) string {
+	return unwatchSQL.ReplaceAllString(remark, "`trunkline unwatch --id $1`")
+}
+
+var unwatchSQL = regexp.MustCompile(`trunkline\.unwatch\((\d+)\)`)
+
+// notWatchingTruncate tells the remark that is a choice, which the table shows.
+func notWatchingTruncate(remark string) bool {
+	return strings.HasPrefix(remark, "TRUNCATE is not watched")
 }
 
 type watchesCmd struct {
@@ -137,7 +190,7 @@ func (a *app) printWatches(watches []trunkline.Watch) error {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	line := func(cells ...string) { _, _ = io.WriteString(w, strings.Join(cells, "\t")+"\n") } // into memory: can't fail
-	line("ID", "TABLE", "CHANNEL", "OPERATIONS", "COLUMNS", "PAYLOAD", "WHERE", "NOTIFY", "SKIPPED")
+	line("ID", "TABLE", "CHANNEL", "OPERATIONS", "TRUNCATE", "COLUMNS", "PAYLOAD", "WHERE", "NOTIFY", "SKIPPED", "REJECTED")
 	for _, watch := range watches {
 		columns, notify := "all", "no"
 		if len(watch.Columns) > 0 {
@@ -146,12 +199,11 @@ func (a *app) printWatches(watches []trunkline.Watch) error {
 		if watch.Notify {
 			notify = "yes"
 		}
-		ops := strings.Join(watch.Ops, ",")
-		if watch.TruncateChannel != "" && !slices.Contains(watch.Ops, "truncate") {
-			ops += ",truncate"
-		}
-		line(strconv.Itoa(watch.ID), visible(watch.Table), visible(watch.Channel), ops, visible(columns), watch.Payload,
-			visible(cmp.Or(watch.Where, "-")), notify, strconv.FormatInt(watch.Skipped, 10))
+		// TRUNCATE has a column of its own: the channel that is told.
+		ops := strings.Join(slices.DeleteFunc(slices.Clone(watch.Ops), func(op string) bool { return op == "truncate" }), ",")
+		line(strconv.Itoa(watch.ID), visible(watch.Table), visible(watch.Channel), cmp.Or(ops, "-"), visible(cmp.Or(watch.TruncateChannel, "-")),
+			visible(columns), watch.Payload, visible(cmp.Or(watch.Where, "-")), notify, strconv.FormatInt(watch.Skipped, 10),
+			strconv.FormatInt(watch.Rejected, 10))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -162,7 +214,9 @@ func (a *app) printWatches(watches []trunkline.Watch) error {
 	for i, watch := range watches {
 		b.WriteString(lines[i+1])
 		for _, remark := range watch.Remarks {
-			b.WriteString("    " + colors.yellow(visible(remark)) + "\n")
+			if !notWatchingTruncate(remark) {
+				b.WriteString("    " + colors.yellow(visible(inThisProgram(remark))) + "\n")
+			}
 		}
 	}
 	_, err := io.WriteString(a.stdout, b.String())

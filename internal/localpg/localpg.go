@@ -229,7 +229,11 @@ func (s *Server) urlFor(database string) string {
 }
 
 // Adopted reports whether Start found the server running.
-func (s *Server) Adopted() bool { return s.adopted }
+func (s *Server) Adopted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.adopted
+}
 
 // DataDir is the server's PGDATA, symlinks resolved.
 func (s *Server) DataDir() string { return s.data }
@@ -266,7 +270,8 @@ func (s *Server) PID() int {
 }
 
 // Stop lets go of the server and, if no other process uses this folder, stops it: at first the fast way, and after 4 s
-// or when ctx ends, the immediate way. A second Stop, and a Stop after Release, does nothing.
+// or when ctx ends, the immediate way. It stops what runs on the cluster now, whoever started that. A second Stop, and a
+// Stop after Release, does nothing.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,11 +281,16 @@ func (s *Server) Stop(ctx context.Context) error {
 	defer func() { s.use = nil }()
 	defer s.use.release()
 
+	if !s.use.isAt(filepath.Join(s.dir, "lock")) {
+		// The folder was deleted or replaced: what is there now belongs to others.
+		return s.halt(ctx, syscall.SIGINT)
+	}
 	// Whoever holds start.lock for longer than a moment is starting up here, so uses the server: leave it to them.
 	wait, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	starting, err := lockStart(wait, s.dir, s.log)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		s.log.Info("PostgreSQL is left to another process, which is starting it", "data", s.data)
 		return nil
 	}
 	if err != nil {
@@ -291,14 +301,29 @@ func (s *Server) Stop(ctx context.Context) error {
 	if err != nil {
 		return inFolder(s.dir, err)
 	}
-	if !alone {
+	pid, _ := s.running()
+	switch {
+	case !alone && pid != 0:
 		s.log.Info("PostgreSQL goes on: another process uses it", "data", s.data)
+		return nil
+	case !alone:
+		s.log.Info("PostgreSQL does not run; another process uses its folder too, and may start it", "data", s.data)
 		return nil
 	}
 	if err := os.Remove(filepath.Join(s.dir, "url")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Warn("the url file stays behind", "error", err)
 	}
-	return s.halt(ctx, syscall.SIGINT)
+	if pid == 0 {
+		s.pid = 0
+		s.log.Info("PostgreSQL did not run any more", "data", s.data)
+		return nil
+	}
+	s.pid = pid
+	if err := s.halt(ctx, syscall.SIGINT); err != nil {
+		return err
+	}
+	s.log.Info("PostgreSQL was stopped", "pid", pid, "data", s.data)
+	return nil
 }
 
 // Release lets go of the server without stopping it. The next Start adopts it.

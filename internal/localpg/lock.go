@@ -57,6 +57,16 @@ func (l *fileLock) upgrade() (bool, error) {
 	}
 }
 
+// isAt reports whether path is still the file that is locked, and not another in its place.
+func (l *fileLock) isAt(path string) bool {
+	there, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	locked, err := l.file.Stat()
+	return err == nil && os.SameFile(there, locked)
+}
+
 func (l *fileLock) release() { _ = l.file.Close() }
 
 func lockShared(path string) (*fileLock, error) {
@@ -70,6 +80,18 @@ func lockShared(path string) (*fileLock, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return l, nil
+}
+
+// InUse reports whether a process uses the server in dir, or is about to start it.
+func InUse(dir string) bool {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	l := &fileLock{f}
+	defer l.release()
+	alone, err := l.upgrade()
+	return err == nil && !alone
 }
 
 // lockStart waits until no other process starts or stops the server in dir.

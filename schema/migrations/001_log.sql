@@ -85,12 +85,13 @@ AS $$
                           'trunkline.log'::regclass::oid)
 $$;
 
--- timeline() → the current WAL timeline, eight hexadecimal digits. It changes when a standby is promoted and after a
--- point-in-time recovery. Fails on a standby, where nobody can publish or sequence either.
+-- timeline() → the current WAL timeline and the log's file. The first changes when a standby is promoted and after a
+-- point-in-time recovery, the second when the table is rewritten, as by TRUNCATE before a data-only restore. Fails on a
+-- standby, where nobody can publish or sequence either.
 CREATE FUNCTION trunkline.timeline() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)
+    SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || pg_relation_filenode('trunkline.log')
 $$;
 
 CREATE FUNCTION trunkline.random_epoch() RETURNS text
@@ -127,6 +128,6 @@ AS $$
     ) l
     -- OFFSET 0: one look by id for each, where the planner, not knowing the limit, would read all of the table.
     CROSS JOIN LATERAL (SELECT x.* FROM trunkline.message x WHERE x.id = l.message_id OFFSET 0) m
-    WHERE c.name = $1
+    WHERE c.name = $1 COLLATE "C"
     ORDER BY l.seq
 $$;

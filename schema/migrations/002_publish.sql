@@ -57,7 +57,7 @@ BEGIN
             format('channel "%s…" is %s bytes long, more than 255', left(channel, 40), octet_length(channel))
         WHEN channel COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
             format('channel %s contains a control character', to_json(left(channel, 80)))
-        WHEN starts_with(channel, 'trunkline:') THEN
+        WHEN starts_with(channel COLLATE "C", 'trunkline:') THEN
             format('channel "%s" is in the namespace "trunkline", which is Trunkline''s own', left(channel, 80))
     END;
 END
@@ -85,11 +85,11 @@ BEGIN
         RAISE EXCEPTION 'the payload for channel "%" is % bytes, more than %', channel, size, trunkline.max_payload() USING
             ERRCODE = 'program_limit_exceeded',
             HINT = 'Publish a reference to the data instead, or raise the limit with SELECT trunkline.set_max_payload(bytes).';
-    ELSIF octet_length(sender) > 255 OR sender ~ '[\u0001-\u001f\u007f-\u009f]' THEN
+    ELSIF octet_length(sender) > 255 OR sender COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
         RAISE EXCEPTION 'sender % is over 255 bytes long or contains a control character', to_json(left(sender, 80)) USING
             ERRCODE = 'invalid_parameter_value',
             HINT = 'A sender is the id of a user or a service.';
-    ELSIF key = '' OR octet_length(key) > 255 OR key ~ '[\u0001-\u001f\u007f-\u009f]' THEN
+    ELSIF key = '' OR octet_length(key) > 255 OR key COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
         RAISE EXCEPTION 'key % is empty, over 255 bytes long or contains a control character', to_json(left(key, 80)) USING
             ERRCODE = 'invalid_parameter_value',
             HINT = 'A key is 1 to 255 bytes; pass NULL for none.';
@@ -154,7 +154,7 @@ BEGIN
             RETURN published;
         END IF;
         SELECT m.id, m.payload::text INTO published, stored
-        FROM trunkline.message m WHERE m.channel = channel AND m.key = key;
+        FROM trunkline.message m WHERE m.channel = channel COLLATE "C" AND m.key = key COLLATE "C";
         IF FOUND THEN
             IF stored <> payload::text COLLATE "C" THEN
                 RAISE EXCEPTION 'key "%" was already used in channel "%" for message % with another payload',
@@ -192,7 +192,7 @@ BEGIN
     PERFORM trunkline.check_publish(m.channel, octet_length(m.payload::text), m.sender, m.key)
     FROM unnest(channels, payloads, senders, keys) m(channel, payload, sender, key)
     WHERE m.channel IS NULL OR m.payload IS NULL OR m.sender IS NOT NULL OR m.key IS NOT NULL
-       OR octet_length(m.channel) NOT BETWEEN 1 AND 255 OR m.channel COLLATE "C" ~ '[^!-~]' OR starts_with(m.channel, 'trunkline:')
+       OR octet_length(m.channel) NOT BETWEEN 1 AND 255 OR m.channel COLLATE "C" ~ '[^!-~]' OR starts_with(m.channel COLLATE "C", 'trunkline:')
        OR octet_length(m.payload::text) > trunkline.max_payload();
 
     IF (SELECT count(k) FROM unnest(keys) k) = 0 THEN

@@ -129,33 +129,69 @@ AS $$
       AND NOT EXISTS (SELECT FROM trunkline.log l WHERE l.message_id = m.id)
 $$;
 
--- sequence_page(upto, lowest, current_era, after, page, budget) sequences a backlog, page by page in the order of ids:
--- the next messages with an id > after that have no log row, were committed by the snapshot upto, and have an xid >= lowest. One
--- fixed snapshot for all pages keeps their order that of one step. With upto NULL it takes earlier eras instead, whose
--- xids mean nothing here. Row one says whether there may be more.
+-- overflow_start(prev, upto, current_era) → the smallest id that a step from prev to upto has to sequence, NULL if none: where
+-- to begin with sequence_page when a step finds too many. Looks at what step looks at, and nothing else.
+CREATE FUNCTION trunkline.overflow_start(prev pg_snapshot, upto pg_snapshot, current_era integer) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT min(found.id)
+    FROM (
+        SELECT m.id
+        FROM (SELECT pg_snapshot_xip(prev) UNION SELECT pg_snapshot_xmax(prev)) ended(xid)
+        CROSS JOIN LATERAL (
+            SELECT i.id FROM trunkline.message i WHERE i.era = current_era AND i.xid = ended.xid OFFSET 0
+        ) m
+        WHERE pg_visible_in_snapshot(ended.xid, upto)
+        UNION ALL
+        SELECT m.id
+        FROM (SELECT b.xid AS after, lead(b.xid) OVER (ORDER BY b.xid) AS before
+              FROM (SELECT pg_snapshot_xmax(prev)
+                    UNION SELECT pg_snapshot_xmax(upto)
+                    UNION SELECT r FROM pg_snapshot_xip(upto) r WHERE r > pg_snapshot_xmax(prev)) b(xid)) gap
+        CROSS JOIN LATERAL (
+            SELECT i.id FROM trunkline.message i
+            WHERE i.era = current_era AND i.xid > gap.after AND i.xid < gap.before OFFSET 0
+        ) m
+    ) found
+$$;
+
+-- sequence_page(upto, lowest, current_era, after, page, budget) sequences a backlog, page by page in the order of ids: the
+-- next messages with an id > after that have no log row, were committed by the snapshot upto, and have an xid >= lowest. One
+-- fixed snapshot for all pages keeps their order that of one step. With upto NULL it takes earlier eras instead, whose xids
+-- mean nothing here.
+--
+-- One call looks at no more than a window of ids, however few it finds there, so that it ends in time however large the
+-- table is. Row one says whether there is more behind, and as its message_id which id to pass as after.
 CREATE FUNCTION trunkline.sequence_page(
     upto pg_snapshot, lowest xid8, current_era integer, after bigint, page integer, budget integer)
 RETURNS SETOF trunkline.sequenced
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    window_end bigint := after + 50000;
+    newest bigint := (SELECT m.id FROM trunkline.message m ORDER BY m.id DESC LIMIT 1);
     ids bigint[];
+    reached bigint;
 BEGIN
+    -- Ids that were handed out and never committed may leave a hole larger than a window.
+    window_end := greatest(window_end, (SELECT m.id FROM trunkline.message m WHERE m.id > after ORDER BY m.id LIMIT 1));
     -- era + 0 keeps the planner from taking all of the backlog by xid and sorting it, once per page.
     IF upto IS NULL THEN
         ids := ARRAY(
             SELECT m.id FROM trunkline.message m
-            WHERE m.id > after AND m.era + 0 < current_era
+            WHERE m.id > after AND m.id <= window_end AND m.era + 0 < current_era
               AND NOT EXISTS (SELECT FROM trunkline.log l WHERE l.message_id = m.id)
             ORDER BY m.id LIMIT page);
     ELSE
         ids := ARRAY(
             SELECT m.id FROM trunkline.message m
-            WHERE m.id > after AND m.era + 0 = current_era AND m.xid >= lowest AND pg_visible_in_snapshot(m.xid, upto)
+            WHERE m.id > after AND m.id <= window_end AND m.era + 0 = current_era AND m.xid >= lowest
+              AND pg_visible_in_snapshot(m.xid, upto)
               AND NOT EXISTS (SELECT FROM trunkline.log l WHERE l.message_id = m.id)
             ORDER BY m.id LIMIT page);
     END IF;
-    RETURN NEXT (upto, cardinality(ids) = page, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::trunkline.sequenced;
+    reached := CASE WHEN cardinality(ids) = page THEN ids[page] ELSE window_end END;
+    RETURN NEXT (upto, reached < newest, NULL, NULL, NULL, reached, NULL, NULL, NULL, NULL, NULL, NULL)::trunkline.sequenced;
     IF ids <> '{}' THEN
         RETURN QUERY SELECT * FROM trunkline.append_log(ids, budget);
     END IF;
@@ -167,7 +203,8 @@ $$;
 --
 -- It decides whether the log still lives the life that its epoch names. A new epoch begins when
 --   * the database is another one (restored, copied): then stored xids mean nothing and a new era begins as well;
---   * the timeline is another one (a standby was promoted, a point-in-time recovery);
+--   * the timeline is another one (a standby was promoted, a point-in-time recovery), or the log's file is (a data-only restore,
+--     VACUUM FULL);
 --   * the life row is gone (crash recovery, promotion), unless the caller itself wrote the last log row: the term is still
 --     its own, and the last row is the one it wrote (own_position, own_message), or, if a step's outcome was unknown when
 --     it lost its session (unsure), that step is there to be seen;
@@ -194,7 +231,7 @@ BEGIN
 
     reason := CASE
         WHEN st.database <> trunkline.database_identity() THEN 'the database was restored or copied'
-        WHEN st.timeline <> trunkline.timeline() THEN 'a standby was promoted or the database recovered to a point in time'
+        WHEN st.timeline <> trunkline.timeline() THEN 'a standby was promoted, the database recovered to a point in time, or the log''s table was rewritten'
         WHEN seen_epoch = st.epoch AND seen_position > last_position THEN 'the end of the log was lost'
         WHEN alive THEN ''
         WHEN own_term = st.term AND NOT unsure AND own_position = last_position AND own_message = last_message THEN ''
@@ -354,7 +391,7 @@ DECLARE
     high bigint;
     middle bigint;
 BEGIN
-    SELECT * INTO c FROM trunkline.channel WHERE name = of_channel;
+    SELECT * INTO c FROM trunkline.channel WHERE name = of_channel COLLATE "C";
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
