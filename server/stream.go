@@ -36,14 +36,16 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
 		problemf(w, http.StatusServiceUnavailable, "%d streams are open, which is the most: try again later", h.options.MaxStreams)
 		return
 	}
-	defer h.streams.Add(-1)
 
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(h.closing.of(r), cancel)() //nolint:contextcheck // the server's, which outlives this request
+	defer context.AfterFunc(h.closing.of(r), cancel)() // the server's, which outlives this request
 
 	s := &stream{handler: h, w: w, control: http.NewResponseController(w), whole: query.whole && query.since.IsZero()}
-	err = s.run(ctx, query)
+	err = func() error {
+		defer h.streams.Add(-1) // also if it panics
+		return s.run(ctx, query)
+	}()
 	if err != nil && ctx.Err() == nil {
 		h.log.Debug("a stream ended", "error", err, "peer", r.RemoteAddr)
 	}
