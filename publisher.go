@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// publishers is how many connections coalesced publishing uses: while one waits for its commit to be flushed, the
-	// other gathers and sends.
-	publishers = 2
+	// publishers is how many connections coalesced publishing uses. With one, all who call while it waits for its commit to
+	// be flushed share the next insert; a second one only made the batches smaller.
+	publishers = 1
 	// batchMessages and batchPayload bound one coalesced insert.
 	batchMessages = 512
 	batchPayload  = 4 << 20
