@@ -128,7 +128,7 @@ func (a *app) startEngine(ctx context.Context, config trunkline.Config) (engine 
 	if config.Logger == nil {
 		config.Logger = a.logger(slog.LevelWarn)
 	}
-	engine, err = trunkline.New(config) //nolint:contextcheck // it lives until stop
+	engine, err = trunkline.New(config) // it lives until stop
 	if err != nil {
 		return nil, nil, err
 	}

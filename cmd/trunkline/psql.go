@@ -48,7 +48,7 @@ func (c *psqlCmd) Run(_ context.Context, a *app, parsed *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	path, err := findPsql() //nolint:contextcheck // it looks at files
+	path, err := findPsql()
 	if err != nil {
 		return err
 	}

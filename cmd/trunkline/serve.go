@@ -215,7 +215,7 @@ func (c *serveCmd) start(ctx context.Context, a *app, up *running) (err error) {
 		config.DatabaseURL = up.postgres.URL()
 		up.supervise(ctx)
 	}
-	if up.engine, err = trunkline.New(config); err != nil { //nolint:contextcheck // it lives until stop
+	if up.engine, err = trunkline.New(config); err != nil { // it lives until stop
 		return err
 	}
 	return up.engine.Start(ctx)

@@ -124,7 +124,7 @@ func (n *node) start(ctx context.Context) {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", n.cfg.Name)
 	}
 	for {
-		engine, err := trunkline.New(cfg) //nolint:contextcheck // connects later
+		engine, err := trunkline.New(cfg) // connects later
 		if err != nil {
 			n.fail("new: %v", err)
 		}

@@ -277,7 +277,7 @@ func (r *runner) awaitStats(ctx context.Context) error {
 
 // startWriters starts the writers and the publishers. What it returns is called when all have ended.
 func (r *runner) startWriters(ctx context.Context, running *sync.WaitGroup) (stop func(), err error) {
-	engine, err := trunkline.New(trunkline.Config{DatabaseURL: r.options.URL}) //nolint:contextcheck // publishes without being started
+	engine, err := trunkline.New(trunkline.Config{DatabaseURL: r.options.URL}) // publishes without being started
 	if err != nil {
 		return nil, err
 	}
