@@ -184,19 +184,12 @@ func (h *historian) query(keys []pageKey, pages []*page) error {
 }
 
 func scanPage(rows pgx.Rows, pages []*page) error {
-	var (
-		n             int
-		p             page
-		more          bool
-		position, seq *int64
-		id            *int64
-		size          *int
-		payload       []byte
-		sender, key   *string
-		createdAt     *time.Time
-	)
+	var n int
+	var p page
+	var more bool
+	var r row
 	err := rows.Scan(&n, &p.epoch, &p.logEnd, &p.trimmedSeq, &p.trimmedPos, &p.lastSeq, &p.afterSeq, &more, &p.alive,
-		&position, &seq, &id, &size, &payload, &sender, &key, &createdAt)
+		&r.position, &r.seq, &r.id, &r.size, &r.payload, &r.sender, &r.key, &r.createdAt)
 	if err != nil {
 		return err
 	}
@@ -204,21 +197,12 @@ func scanPage(rows pgx.Rows, pages []*page) error {
 	to.epoch, to.logEnd, to.trimmedSeq, to.trimmedPos, to.lastSeq, to.afterSeq = p.epoch, p.logEnd, p.trimmedSeq, p.trimmedPos, p.lastSeq, p.afterSeq
 	to.alive = p.alive
 	to.more = to.more || more
-	to.hole = to.hole || (seq != nil && id == nil)
-	if id != nil {
-		to.messages = append(to.messages, &Message{
-			ID: *id, Channel: to.channel, Epoch: p.epoch, Seq: *seq, Position: *position, Payload: payload, size: *size,
-			Sender: deref(sender), Key: deref(key), CreatedAt: deref(createdAt),
-		})
+	to.hole = to.hole || (r.seq != nil && r.id == nil)
+	if r.id != nil {
+		r.channel = &to.channel
+		to.messages = append(to.messages, r.message(p.epoch))
 	}
 	return nil
-}
-
-func deref[T any](p *T) (value T) {
-	if p != nil {
-		value = *p
-	}
-	return value
 }
 
 // catchUp brings a subscription forward: it attaches it to the live tail if the rings cover what it lacks, else reads the

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/trunkline/trunkline/schema"
@@ -130,8 +131,8 @@ func (e *Engine) launch(ctx context.Context) error {
 	l, m := e.listener, e.member
 	l.up = func() { tell(m.heard) }
 	l.down = func() { tell(m.heard) }
-	l.add(rawLog, func(*pgNotification) { tell(m.logRing) })
-	l.add(rawFollow, func(n *pgNotification) {
+	l.add(rawLog, func(*pgconn.Notification) { tell(m.logRing) })
+	l.add(rawFollow, func(n *pgconn.Notification) {
 		if n.Payload != l.canary { // not ourselves, before we led
 			m.followed.Store(true)
 		}
@@ -284,7 +285,7 @@ func schemaVersion() int {
 
 // urlProblem says what is wrong with a connection string without repeating it: it may hold a password.
 func urlProblem(err error) string {
-	var parse *pgParseConfigError
+	var parse *pgconn.ParseConfigError
 	if errors.As(err, &parse) && parse.Unwrap() != nil {
 		cause := parse.Unwrap()
 		var malformed *url.Error

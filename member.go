@@ -261,19 +261,12 @@ func readLogPage(ctx context.Context, conn *pgx.Conn, after int64) (batch []*Mes
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var position, seq, id *int64
-		var size *int
-		var channel, sender, key *string
-		var payload []byte
-		var createdAt *time.Time
-		if err := rows.Scan(&epoch, &last, &position, &channel, &seq, &id, &size, &payload, &sender, &key, &createdAt); err != nil {
+		var r row
+		if err := rows.Scan(&epoch, &last, &r.position, &r.channel, &r.seq, &r.id, &r.size, &r.payload, &r.sender, &r.key, &r.createdAt); err != nil {
 			return nil, "", 0, fmt.Errorf("read the log: %w", err)
 		}
-		if position != nil {
-			batch = append(batch, &Message{
-				ID: *id, Channel: *channel, Epoch: epoch, Seq: *seq, Position: *position, Payload: payload, size: *size,
-				Sender: deref(sender), Key: deref(key), CreatedAt: deref(createdAt),
-			})
+		if r.position != nil {
+			batch = append(batch, r.message(epoch))
 		}
 	}
 	if err := rows.Err(); err != nil {

@@ -103,8 +103,3 @@ type Tx interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
-
-type (
-	pgNotification     = pgconn.Notification
-	pgParseConfigError = pgconn.ParseConfigError
-)

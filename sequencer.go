@@ -246,24 +246,20 @@ func (s *sequencer) tryWrite(ctx context.Context, sql string, args ...any) (resu
 	defer rows.Close()
 	epoch := s.hub.now().Epoch
 	for rows.Next() {
-		var snapshot, channel, sender, key *string
+		var r row
+		var snapshot *string
 		var more, notify *bool
-		var position, seq, id *int64
-		var size *int
-		var payload []byte
-		var createdAt *time.Time
-		err := rows.Scan(&snapshot, &more, &position, &channel, &seq, &id, &size, &payload, &sender, &key, &createdAt, &notify)
+		err := rows.Scan(&snapshot, &more, &r.position, &r.channel, &r.seq, &r.id, &r.size, &r.payload, &r.sender, &r.key, &r.createdAt, &notify)
 		if err != nil {
 			return stepResult{}, err
 		}
-		if position == nil {
-			result.snapshot, result.more, result.after = deref(snapshot), deref(more), deref(id)
+		if r.position == nil {
+			result.snapshot, result.more, result.after = deref(snapshot), deref(more), deref(r.id)
 			continue
 		}
-		result.batch = append(result.batch, &Message{
-			ID: *id, Channel: *channel, Epoch: epoch, Seq: *seq, Position: *position, Payload: payload, size: *size,
-			Sender: deref(sender), Key: deref(key), CreatedAt: *createdAt, notify: *notify,
-		})
+		m := r.message(epoch)
+		m.notify = *notify
+		result.batch = append(result.batch, m)
 	}
 	rows.Close() // reads to the end: the statement has committed
 	return result, rows.Err()
@@ -398,8 +394,7 @@ func (s *sequencer) slumber(ctx context.Context) error {
 	case <-s.heard:
 		// If the listener went down the server may have, too. To be told so by a step would leave that step's outcome
 		// unknown, and with it whether the log is whole.
-		err := exec(ctx, s.conn, "SELECT 1")
-		return err
+		return exec(ctx, s.conn, "SELECT 1")
 	case <-timer.C:
 		s.looking = wait == fallbackInterval
 	case <-ctx.Done():
