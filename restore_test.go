@@ -415,17 +415,19 @@ func TestNewEpoch(t *testing.T) {
 	wantOnceEach(t, conn, []string{numbered(0), numbered(1)})
 }
 
-// asleep waits until a sequencing node waits to be rung, with most of a second to go until it looks by itself.
+// asleep waits until the sequencer sleeps and has just looked: for most of a second it sends no step of its own accord, so
+// that a crash now meets none whose outcome would be unknown.
 func asleep(t *testing.T, engine *trunkline.Engine) {
 	t.Helper()
-	var steps int64
-	var since time.Time
+	steps := engine.Stats().Steps
+	var since time.Time // when the last step was seen; zero before the first
 	eventually(t, "the sequencer sleeps", func() bool {
 		s := engine.Stats()
 		if s.Steps != steps || s.Dozes <= s.Wakes {
 			steps, since = s.Steps, time.Now()
 		}
-		return engine.State().Sequencing && time.Since(since) > 200*time.Millisecond
+		quiet := time.Since(since)
+		return engine.State().Sequencing && !since.IsZero() && quiet > 100*time.Millisecond && quiet < 300*time.Millisecond
 	})
 }
 
