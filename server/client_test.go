@@ -24,7 +24,7 @@ const patience = 20 * time.Second
 // service is an engine with its HTTP server.
 type service struct {
 	engine  *trunkline.Engine
-	handler *handler
+	handler *Server
 	server  *httptest.Server
 	ended   chan error // why streams ended
 }
@@ -41,7 +41,7 @@ func serve(t *testing.T, databaseURL string, opts Options, bridge ...string) *se
 	if err := engine.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHandler(engine, opts)
+	h, err := New(engine, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

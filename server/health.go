@@ -28,7 +28,7 @@ type healthListen struct {
 
 // health answers whether this process does its work: 200, or 503 with the reason. One that has lost its database for
 // longer than a restart takes does not, although it goes on trying.
-func (h *handler) health(w http.ResponseWriter, r *http.Request) {
+func (h *Server) health(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, "GET, HEAD", http.MethodGet, http.MethodHead) {
 		return
 	}

@@ -13,7 +13,7 @@ import (
 //
 // The peer's address alone doesn't tell: a page of any site that a browser on this machine has open reaches loopback too.
 // Its Origin gives a foreign page away; where it has none (its own name made to resolve to 127.0.0.1), its Host does.
-func (h *handler) localOnly(next http.HandlerFunc) http.HandlerFunc {
+func (h *Server) localOnly(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := checkLocal(r); err != nil {
 			problemf(w, http.StatusForbidden, "%s: for now this server gives streams to its own machine only", err)

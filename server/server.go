@@ -1,98 +1,52 @@
 // Package server makes an engine reachable over HTTP:
 //
-//	GET /v1/stream   messages of channels as text/event-stream, live and from where a client stopped
-//	GET /healthz     whether the engine has started, and how it does
+//	/connection/websocket   the Centrifuge protocol, for its SDKs; also http_stream, sse and /emulation
+//	/v1/stream              messages of channels as text/event-stream, live and from where a client stopped
+//	/v1/publish, …          REST, described at /v1/openapi.json and /v1/docs
+//	/healthz, /readyz       whether this process does its work, and whether it should be given more
+//	/metrics                for Prometheus
 //
-// docs/stream.md describes the stream.
+// Who may do what is decided by tokens, API keys and functions of the application's own in SQL: docs/authorization.md.
 package server
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/server/internal/auth"
 )
 
-// Options of a server. The zero value of each field is a good default.
-type Options struct {
-	// Logger gets what goes wrong with single streams. Nil: discarded.
-	Logger *slog.Logger
-	// Heartbeat is how long a stream may be silent before it says that it is alive. 10 ms to 5 min; default 15 s.
-	Heartbeat time.Duration
-	// WriteTimeout is how long a client may take to accept what is written to it before it is dropped. 10 ms to 5 min;
-	// default 20 s.
-	WriteTimeout time.Duration
-	// Retry is about how long clients are told to wait before they connect again, in whole milliseconds; each is told a
-	// time between a half and one and a half of it, so that they don't come back in step. 10 ms to 5 min; default 2 s.
-	Retry time.Duration
-	// MaxStreams bounds the streams open at once. 1 to 1,000,000; default 1,024.
-	MaxStreams int
-}
-
-func (o Options) withDefaults() Options {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Heartbeat == 0 {
-		o.Heartbeat = 15 * time.Second
-	}
-	if o.WriteTimeout == 0 {
-		o.WriteTimeout = 20 * time.Second
-	}
-	if o.Retry == 0 {
-		o.Retry = 2 * time.Second
-	}
-	if o.MaxStreams == 0 {
-		o.MaxStreams = 1024
-	}
-	return o
-}
-
-func (o Options) validate() error {
-	for _, check := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"Heartbeat", o.Heartbeat}, {"WriteTimeout", o.WriteTimeout}, {"Retry", o.Retry},
-	} {
-		if check.value < 10*time.Millisecond || check.value > 5*time.Minute {
-			return fmt.Errorf("Options.%s is %v: choose between 10 ms and 5 min", check.name, check.value)
-		}
-	}
-	if o.MaxStreams < 1 || o.MaxStreams > 1_000_000 {
-		return fmt.Errorf("Options.MaxStreams is %d: choose between 1 and 1,000,000", o.MaxStreams)
-	}
-	return nil
-}
-
-// handler serves one engine.
-type handler struct {
+// A Server serves one engine. It is an http.Handler; all methods are safe for concurrent use.
+type Server struct {
 	engine  *trunkline.Engine
+	gate    *auth.Gate
 	options Options
 	log     *slog.Logger
 	mux     *http.ServeMux
-	streams atomic.Int64 // open at this moment
 	closing closing
+	streams atomic.Int64 // open at this moment
+	// connected are the connections that commands reach.
+	connected []connected
+
+	life    context.Context //nolint:containedctx // from New to Close
+	endLife context.CancelFunc
+	running sync.WaitGroup
+	loaded  chan struct{} // closed once it is known who may do what
 
 	// ended is told why a stream ended, for tests. Nil otherwise.
 	ended func(error)
 }
 
-// New returns a handler of an engine that is started, or will be.
+// New returns a server of an engine that is started, or will be: until then it answers that it isn't ready. Close it when done.
 //
-// Streams end when the engine stops, and when the http.Server that serves them is shut down. That server must have no
-// WriteTimeout; a stream sets a deadline of its own for each write.
-//
-// Who may read what is not decided here yet: streams are given to this machine alone. See docs/stream.md.
-func New(engine *trunkline.Engine, opts Options) (http.Handler, error) {
-	return newHandler(engine, opts)
-}
-
-func newHandler(engine *trunkline.Engine, opts Options) (*handler, error) {
+// Connections end when the engine stops, when the http.Server that serves them is shut down, and with Close. That
+// http.Server must have no WriteTimeout: a deadline is set for each write.
+func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 	if engine == nil {
 		return nil, errors.New("server.New needs an engine")
 	}
@@ -100,18 +54,38 @@ func newHandler(engine *trunkline.Engine, opts Options) (*handler, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	h := &handler{engine: engine, options: opts, log: opts.Logger, mux: http.NewServeMux()}
-	h.mux.HandleFunc("/v1/stream", h.localOnly(h.stream))
-	h.mux.HandleFunc("/healthz", h.health)
-	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		problemf(w, http.StatusNotFound, "there is nothing at %s: streams are at /v1/stream", clip(r.URL.Path))
+	s := &Server{engine: engine, options: opts, log: opts.Logger, mux: http.NewServeMux(), loaded: make(chan struct{})}
+	// Until the engine knows its namespaces.
+	namespace := func(channel string) trunkline.Namespace { return trunkline.Namespace{Name: trunkline.NamespaceOf(channel)} }
+	namespaces := func() []trunkline.Namespace { return nil }
+	var err error
+	s.gate, err = auth.New(auth.Config{
+		Pool: engine.Pool(), Logger: s.log, Open: opts.Open, Secret: opts.JWTSecret, PublicKeys: opts.JWTPublicKeys, JWKSURL: opts.JWKSURL,
+		Issuer: opts.JWTIssuer, Audience: opts.JWTAudience, Skew: opts.ClockSkew, Namespace: namespace, Namespaces: namespaces,
 	})
-	return h, nil
+	if err != nil {
+		return nil, err
+	}
+	s.life, s.endLife = context.WithCancel(context.Background())
+	s.mux.HandleFunc("/v1/stream", s.localOnly(s.stream))
+	s.mux.HandleFunc("/healthz", s.health)
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		problemf(w, http.StatusNotFound, "there is nothing at %s: see /v1/docs", clip(r.URL.Path))
+	})
+	s.running.Go(func() { s.control(s.life) })
+	return s, nil
 }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	h.mux.ServeHTTP(w, r)
+	s.mux.ServeHTTP(w, r)
+}
+
+// Close ends what is still connected and waits for what runs in the background. Drain first, to let clients leave in turn.
+func (s *Server) Close() {
+	s.endLife()
+	s.running.Wait()
+	s.gate.Close()
 }
 
 // allow refuses other methods than those given.

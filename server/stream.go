@@ -21,7 +21,7 @@ const (
 )
 
 // stream serves /v1/stream.
-func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
+func (h *Server) stream(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, "GET", http.MethodGet) {
 		return
 	}
@@ -30,10 +30,10 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
 		problemf(w, http.StatusBadRequest, "%s", err)
 		return
 	}
-	if h.streams.Add(1) > int64(h.options.MaxStreams) {
+	if h.streams.Add(1) > int64(h.options.Limits.Connections) {
 		h.streams.Add(-1)
 		w.Header().Set("Retry-After", "5")
-		problemf(w, http.StatusServiceUnavailable, "%d streams are open, which is the most: try again later", h.options.MaxStreams)
+		problemf(w, http.StatusServiceUnavailable, "%d streams are open, which is the most: try again later", h.options.Limits.Connections)
 		return
 	}
 
@@ -41,7 +41,7 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	defer context.AfterFunc(h.closing.of(r), cancel)() // the server's, which outlives this request
 
-	s := &stream{handler: h, w: w, control: http.NewResponseController(w), whole: query.whole && query.since.IsZero()}
+	s := &stream{server: h, w: w, control: http.NewResponseController(w), whole: query.whole && query.since.IsZero()}
 	err = func() error {
 		defer h.streams.Add(-1) // also if it panics
 		return s.run(ctx, query)
@@ -56,7 +56,7 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
 
 // A stream is one response under way. Its handler's goroutine alone uses it.
 type stream struct {
-	handler *handler
+	server  *Server
 	w       http.ResponseWriter
 	control *http.ResponseController
 	sub     *trunkline.Subscription
@@ -68,7 +68,7 @@ type stream struct {
 func (s *stream) run(ctx context.Context, query streamRequest) error {
 	subscribeCtx, cancel := context.WithTimeout(ctx, bridgeWait)
 	defer cancel()
-	sub, err := s.handler.engine.Subscribe(subscribeCtx, query.channels, trunkline.SubscribeOptions{From: query.start(), Signals: true})
+	sub, err := s.server.engine.Subscribe(subscribeCtx, query.channels, trunkline.SubscribeOptions{From: query.start(), Signals: true})
 	var argument *trunkline.ArgumentError
 	switch {
 	case err == nil:
@@ -102,7 +102,7 @@ func (s *stream) begin() {
 	header.Set("Cache-Control", "no-cache, no-transform")
 	header.Set("X-Accel-Buffering", "no")
 	s.w.WriteHeader(http.StatusOK)
-	retry := s.handler.options.Retry
+	retry := s.server.options.Retry
 	s.pending = appendRetry(s.pending, retry/2+rand.N(retry))
 }
 
@@ -133,7 +133,7 @@ func (s *stream) deliver(ctx context.Context) error {
 }
 
 func (s *stream) untilHeartbeat(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.handler.options.Heartbeat)
+	return context.WithTimeout(ctx, s.server.options.Heartbeat)
 }
 
 // next returns the next message. What is pending does not wait for it longer than a moment.
@@ -155,7 +155,7 @@ func (s *stream) next(ctx, beat context.Context) (trunkline.Message, error) {
 // more tells whether the next message is there already, or being read, so that this one need not be written by itself.
 func (s *stream) more() bool {
 	// In this order: the subscription has had everything up to where the log was just before, or lacks some of it.
-	end := s.handler.engine.State().Log.Position
+	end := s.server.engine.State().Log.Position
 	return s.sub.Position().Position < end
 }
 
@@ -195,7 +195,7 @@ func (s *stream) end(cause error) error {
 		return cause
 	}
 	if reason != "" {
-		s.pending = appendReset(s.pending, reason, s.handler.engine.State().Log, cause)
+		s.pending = appendReset(s.pending, reason, s.server.engine.State().Log, cause)
 	}
 	if err := s.flush(); err != nil {
 		return errors.Join(cause, err)
@@ -211,7 +211,7 @@ func (s *stream) flush() error {
 	if len(s.pending) == 0 {
 		return nil
 	}
-	err := s.control.SetWriteDeadline(time.Now().Add(s.handler.options.WriteTimeout))
+	err := s.control.SetWriteDeadline(time.Now().Add(s.server.options.WriteTimeout))
 	if err == nil || errors.Is(err, http.ErrNotSupported) {
 		_, err = s.w.Write(s.pending)
 	}

@@ -393,7 +393,7 @@ func TestStreamDropsAStalledReader(t *testing.T) {
 }
 
 func TestStreamsAreLimited(t *testing.T) {
-	s := serve(t, pgtest.Database(t), Options{MaxStreams: 2})
+	s := serve(t, pgtest.Database(t), Options{Limits: Limits{Connections: 2}})
 	s.open(t, channels("a"), "")
 	c, _ := s.open(t, channels("b"), "")
 	status, p := s.problem(t, http.MethodGet, "/v1/stream?channel=c", nil)
@@ -569,7 +569,7 @@ func TestHealthBeforeTheStart(t *testing.T) {
 }
 
 func TestOptionsOutOfRange(t *testing.T) {
-	for _, opts := range []Options{{Heartbeat: time.Hour}, {WriteTimeout: -1}, {Retry: time.Millisecond}, {MaxStreams: -1}} {
+	for _, opts := range []Options{{Heartbeat: time.Hour}, {WriteTimeout: -1}, {Retry: time.Millisecond}, {Limits: Limits{Connections: -1}}} {
 		if err := opts.withDefaults().validate(); err == nil {
 			t.Errorf("%+v is taken", opts)
 		}
