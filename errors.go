@@ -12,6 +12,9 @@ var ErrClosed = errors.New("trunkline: closed")
 // ErrNotStarted is returned by Subscribe on an engine whose Start has not yet returned: it doesn't know the log.
 var ErrNotStarted = errors.New("trunkline: the engine has not been started")
 
+// ErrNotFound is what an *[ArgumentError] is (by errors.Is) that names something that isn't there.
+var ErrNotFound = errors.New("trunkline: not found")
+
 // An EpochError says that a position belongs to another epoch of the log than the current one: the database was restored,
 // failed over, or crashed and lost the log's end. Positions before and after can't be compared; read anew from the
 // beginning, or from a snapshot of your own state.

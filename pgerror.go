@@ -23,6 +23,11 @@ const (
 	stateUndefinedTable   = "42P01"
 	stateUndefinedFunc    = "42883"
 	stateUndefinedFile    = "58P01" // "could not access status of transaction …"
+	stateDuplicateObject  = "42710"
+	stateUndefinedObject  = "42704"
+	stateIntervalOverflow = "22008"
+	stateNumericOverflow  = "22003"
+	stateBadText          = "22021"
 )
 
 // reason is what an error says, without the prefixes of the layers it came through.
@@ -89,10 +94,13 @@ func withRole(ctx context.Context, db Tx, err error) error {
 }
 
 // needsRead makes a *PrivilegeError name the grant for reading.
-func needsRead(err error) error {
+func needsRead(err error) error { return needs("SELECT trunkline.grant_read('ROLE')", err) }
+
+// needs makes a *PrivilegeError name another grant.
+func needs(grant string, err error) error {
 	var privilege *PrivilegeError
 	if errors.As(err, &privilege) {
-		privilege.Grant = "SELECT trunkline.grant_read('ROLE')"
+		privilege.Grant = grant
 	}
 	return err
 }

@@ -39,6 +39,13 @@ type cli struct {
 	Unwatch unwatchCmd `cmd:"" group:"tables" help:"Stop publishing the changes of a table."`
 	Watches watchesCmd `cmd:"" group:"tables" help:"List the watched tables."`
 
+	Token       tokenCmd       `cmd:"" group:"access" help:"Make a token, with which a client connects."`
+	Namespace   namespaceCmd   `cmd:"" group:"access" help:"List and change settings of channels, by namespace."`
+	Apikey      apikeyCmd      `cmd:"" group:"access" help:"Make, list and revoke keys for programs."`
+	Revoke      revokeCmd      `cmd:"" group:"access" help:"Take away what a user's tokens allow."`
+	Disconnect  disconnectCmd  `cmd:"" group:"access" help:"Close a user's connections."`
+	Unsubscribe unsubscribeCmd `cmd:"" group:"access" help:"End a user's subscriptions to a channel."`
+
 	Psql    psqlCmd    `cmd:"" group:"other" passthrough:"" help:"Run psql on the same database."`
 	Version versionCmd `cmd:"" group:"other" help:"Print the version."`
 }
@@ -80,15 +87,14 @@ type app struct {
 }
 
 func main() {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // under nohup it stays ignored
-		signals = append(signals, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, stopHangups := withHangups(ctx)
+	defer stopHangups()
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.LookupEnv)
+	stopHangups()
 	stop()
-	os.Exit(code) //nolint:gocritic // stop has been called
+	os.Exit(code) //nolint:gocritic // both have been called
 }
 
 // run runs one command line and returns its exit code. Commands end when ctx does, as after an interrupt.
@@ -101,7 +107,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			code = int(left)
 		}
 	}()
-	parser, err := newParser(&c, stdout, stderr, env)
+	file := &configFile{}
+	parser, err := newParser(&c, file, stdout, stderr, env)
 	if err != nil {
 		panic(err) // the declaration above is wrong: no test would pass
 	}
@@ -112,6 +119,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return a.fail(err)
 	}
 	parsed, err := parser.Parse(args)
+	if file.err != nil {
+		return a.fail(file.err)
+	}
 	if err != nil {
 		return a.fail(usage(err, parsed))
 	}
@@ -129,7 +139,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // leave carries an exit code out of kong.
 type leave int
 
-func newParser(c *cli, stdout, stderr io.Writer, env func(string) (string, bool)) (*kong.Kong, error) {
+func newParser(c *cli, file *configFile, stdout, stderr io.Writer, env func(string) (string, bool)) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("trunkline"),
 		kong.Description("Live messages out of PostgreSQL: the committed transaction is the publish."),
@@ -139,14 +149,17 @@ func newParser(c *cli, stdout, stderr io.Writer, env func(string) (string, bool)
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "messages", Title: "Messages"},
 			{Key: "tables", Title: "Tables"},
+			{Key: "access", Title: "Who may do what"},
 			{Key: "server", Title: "Server and database"},
 			{Key: "other", Title: "Other"},
 		}),
-		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		limitVars(),
+		kong.Resolvers(kong.ResolverFunc(func(parsed *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+			inFile, err := file.value(parsed, flag, env)
 			if value, ok := env(variable(flag.Name)); ok && value != "" && flag.Name != "help" {
 				return value, nil
 			}
-			return nil, nil //nolint:nilnil // kong's way of saying that there is none
+			return inFile, err
 		})),
 	)
 }
@@ -171,7 +184,7 @@ func usage(err error, parsed *kong.Context) error {
 		parsed = parseError.Context
 	}
 	if parsed != nil && parsed.Command() != "" {
-		name, _, _ := strings.Cut(parsed.Command(), " ")
+		name, _, _ := strings.Cut(parsed.Command(), " <")
 		command += " " + name
 	}
 	return usagef("%s; see %s --help", err, command)

@@ -37,18 +37,22 @@ type Identity struct {
 	Scopes    []Scope
 	TokenID   string          // jti
 	IssuedAt  time.Time       // zero if the token doesn't say
-	ExpiresAt time.Time       // zero if never
+	ExpiresAt time.Time       // zero if never; the clocks' skew is in it
 	Info      json.RawMessage // shown to others in presence
 	Meta      json.RawMessage // for the server alone
 	Caps      []Capability
 	// Subscriptions are made by the server when the client connects.
 	Subscriptions map[string]Subscription
+
+	rules     []rule // Caps, compiled
+	key       *apiKey
+	anonymous bool // without token or key
 }
 
 // A Capability is what a token allows on some channels.
 type Capability struct {
 	Channels []string `json:"channels"`
-	Match    string   `json:"match,omitempty"` // "" exact, or wildcard: * stands for any text
+	Match    string   `json:"match,omitempty"` // "" exact; wildcard: * stands for any text; regex: RE2, for the whole name
 	Allow    []string `json:"allow"`           // sub, pub, hst, prs
 }
 

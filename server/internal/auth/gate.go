@@ -2,8 +2,11 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
-	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -13,58 +16,204 @@ import (
 
 // Config says what a Gate decides by.
 type Config struct {
-	Pool       *pgxpool.Pool
-	Logger     *slog.Logger // nil: slog.Default
-	Open       bool         // anyone may do all
-	Secret     []byte       // verifies HS256, HS384 and HS512
-	PublicKeys []byte       // PEM, one or more: verifies RS, PS, ES and EdDSA
-	JWKSURL    string       // a JSON Web Key Set: the same algorithms
-	Issuer     string       // iss that tokens must carry, "" accepts any
-	Audience   string       // aud that tokens must carry, "" accepts any
-	Skew       time.Duration
+	// Pool reads what was revoked and asks the functions. Nil only in open mode.
+	Pool   *pgxpool.Pool
+	Logger *slog.Logger // nil: discarded
+	// Open lets anyone do all. It excludes keys for tokens, which nobody would need.
+	Open bool
+	// Secret verifies HS256, HS384 and HS512. PublicKeys, in PEM, and the JSON Web Key Set at JWKSURL verify RS, PS, ES and EdDSA.
+	Secret     []byte
+	PublicKeys []byte
+	JWKSURL    string
+	// Issuer and Audience are what iss must be and aud must name; "" accepts any.
+	Issuer, Audience string
+	// Skew is by how much clocks may differ: 0 stands for 10 s, a negative one for none. At most 5 min.
+	Skew time.Duration
+	// Namespace and Namespaces return the settings in force. Nil: there are none.
 	Namespace  func(channel string) trunkline.Namespace
 	Namespaces func() []trunkline.Namespace
 }
 
-// A Gate decides. Its methods may be called concurrently.
-type Gate struct{ cfg Config }
+// maxSkew keeps a mistaken setting from making tokens immortal.
+const maxSkew = 5 * time.Minute
 
-// New makes a Gate.
-func New(cfg Config) (*Gate, error) { return &Gate{cfg: cfg}, nil }
+// A Gate decides. Its methods may be called concurrently. Until Load has returned without an error once, it refuses all but what is
+// open.
+type Gate struct {
+	open       bool
+	pool       *pgxpool.Pool
+	tokens     *tokens
+	keySet     *keySet // nil if there is none
+	functions  *authorizer
+	namespace  func(string) trunkline.Namespace
+	namespaces func() []trunkline.Namespace
+	now        func() time.Time
 
-// Load reads what was revoked and the API keys.
-func (g *Gate) Load(ctx context.Context) error { return nil }
+	state atomic.Pointer[state] // nil before Load
 
-// Close stops what the Gate does in the background and waits for it.
-func (g *Gate) Close() {}
-
-// Connect verifies a connection token; "" is somebody anonymous. An error is a *Refusal.
-func (g *Gate) Connect(ctx context.Context, token string) (*Identity, error) {
-	return nil, refuse(Unavailable, "not yet")
+	loading sync.Mutex // held while loading
+	queue   sync.Mutex
+	next    *load // the load that whoever comes now shares, nil if there is none yet
 }
 
-// Subscription verifies a subscription token.
-func (g *Gate) Subscription(ctx context.Context, id *Identity, channel, token string) (*Subscription, error) {
-	return nil, refuse(Unavailable, "not yet")
+// state is what Load read. It doesn't change once made.
+type state struct {
+	revoked *revocations
+	keys    apiKeys
 }
 
-// Allow tells whether an identity may do something with a channel: nil or a *Refusal.
-func (g *Gate) Allow(ctx context.Context, id *Identity, channel string, action Action) error {
-	return refuse(Unavailable, "not yet")
+type load struct {
+	done chan struct{}
+	err  error
 }
 
-// Check tells whether an identity is still good.
-func (g *Gate) Check(ctx context.Context, id *Identity) error {
-	return refuse(Unavailable, "not yet")
+// New makes a Gate. Close it.
+func New(cfg Config) (*Gate, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case cfg.Skew == 0:
+		cfg.Skew = defaultSkew
+	case cfg.Skew < 0:
+		cfg.Skew = 0
+	case cfg.Skew > maxSkew:
+		return nil, fmt.Errorf("the clock skew is %s: choose at most %s", cfg.Skew, maxSkew)
+	}
+	keys := &keyring{secret: cfg.Secret}
+	if cfg.Open && (len(cfg.Secret) > 0 || len(cfg.PublicKeys) > 0 || cfg.JWKSURL != "") {
+		return nil, errors.New("open mode lets anyone do all, so tokens would mean nothing: leave out either it or the keys for tokens")
+	}
+	if !cfg.Open && cfg.Pool == nil {
+		return nil, errors.New("there is no pool to read what was revoked with")
+	}
+	if len(cfg.PublicKeys) > 0 {
+		fixed, err := parsePublicKeys(cfg.PublicKeys)
+		if err != nil {
+			return nil, err
+		}
+		keys.fixed = fixed
+	}
+	if cfg.JWKSURL != "" {
+		remote, err := newKeySet(cfg.JWKSURL, cfg.Logger)
+		if err != nil {
+			return nil, err
+		}
+		keys.remote = remote
+	}
+	g := &Gate{
+		open: cfg.Open, pool: cfg.Pool, tokens: newTokens(keys, &cfg), keySet: keys.remote,
+		functions: newAuthorizer(cfg.Pool, cfg.Logger), namespace: cfg.Namespace, namespaces: cfg.Namespaces, now: time.Now,
+	}
+	if g.namespace == nil {
+		g.namespace = func(channel string) trunkline.Namespace {
+			return trunkline.Namespace{Name: trunkline.NamespaceOf(channel)}
+		}
+	}
+	if g.namespaces == nil {
+		g.namespaces = func() []trunkline.Namespace { return nil }
+	}
+	return g, nil
 }
 
-// Bearer finds out who sent a request.
-func (g *Gate) Bearer(ctx context.Context, r *http.Request) (*Identity, error) {
-	return nil, refuse(Unavailable, "not yet")
+// Load reads what was revoked and the API keys, which it knows of when it returns if they were committed before it was called;
+// answers about what was revoked since the last time are forgotten. Calls at the same time share one. The first begins to
+// fetch the key set, and to keep it fresh.
+func (g *Gate) Load(ctx context.Context) error {
+	if g.keySet != nil {
+		g.keySet.start()
+	}
+	if g.pool == nil {
+		return nil
+	}
+	for {
+		g.queue.Lock()
+		l, first := g.next, g.next == nil
+		if first {
+			l = &load{done: make(chan struct{})}
+			g.next = l
+		}
+		g.queue.Unlock()
+		if first {
+			return g.lead(ctx, l)
+		}
+		select {
+		case <-l.done:
+			if l.err == nil || !errors.Is(l.err, context.Canceled) && !errors.Is(l.err, context.DeadlineExceeded) {
+				return l.err
+			}
+			// Whoever led it gave up, which is no reason for others to.
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 }
 
-// Admin tells whether an identity may administer: nil or a *Refusal.
-func (g *Gate) Admin(id *Identity) error { return refuse(Unavailable, "not yet") }
+// lead does a load for all who share it.
+func (g *Gate) lead(ctx context.Context, l *load) error {
+	g.loading.Lock()
+	defer g.loading.Unlock()
+	// Who comes from now on may know of more than the queries below see.
+	g.queue.Lock()
+	g.next = nil
+	g.queue.Unlock()
+	l.err = g.read(ctx)
+	close(l.done)
+	return l.err
+}
 
-// Forget drops cached answers about a user and a channel; channel "" means all of the user's.
-func (g *Gate) Forget(user, channel string) {}
+func (g *Gate) read(ctx context.Context) error {
+	revoked, err := readRevocations(ctx, g.pool)
+	if err != nil {
+		return fmt.Errorf("read what was revoked: %w", err)
+	}
+	keys, err := readAPIKeys(ctx, g.pool)
+	if err != nil {
+		return err
+	}
+	before := g.state.Swap(&state{revoked, keys})
+	if before == nil {
+		before = &state{revoked: &revocations{}}
+	}
+	revoked.since(before.revoked, g.functions.forget)
+	return nil
+}
+
+// Close stops what the Gate does in the background and waits for it. Functions are no longer asked.
+func (g *Gate) Close() {
+	if g.keySet != nil {
+		g.keySet.close()
+	}
+	g.functions.close()
+}
+
+// Forget drops what functions said about a user and a channel; channel "" means all of the user's. Load does so by itself for
+// what was revoked.
+func (g *Gate) Forget(user, channel string) { g.functions.forget(user, channel) }
+
+// ForgetAll drops all that functions said: for when settings of namespaces have changed.
+func (g *Gate) ForgetAll() { g.functions.forgetAll() }
+
+// Stats are counts since the Gate was made, and sizes now.
+type Stats struct {
+	Questions   int64 // asked of functions, answered from the cache or not
+	Queries     int64 // that asked functions
+	Failures    int64 // questions that a function didn't answer
+	Revocations int   // users and tokens of which something is revoked
+	APIKeys     int   // that aren't revoked
+}
+
+// Stats returns counts for metrics.
+func (g *Gate) Stats() Stats {
+	s := Stats{
+		Questions: g.functions.questions.Load(), Queries: g.functions.queries.Load(), Failures: g.functions.failures.Load(),
+	}
+	if state := g.state.Load(); state != nil {
+		s.Revocations, s.APIKeys = len(state.revoked.users)+len(state.revoked.tokens), len(state.keys)
+	}
+	return s
+}
+
+var errNotLoaded = refuse(Unavailable, "the server is starting: try again")
