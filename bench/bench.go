@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,8 +29,15 @@ type Options struct {
 	Seconds float64
 	// Soak is how long the memory measurement publishes.
 	Soak time.Duration
-	Out  io.Writer
-	Log  *slog.Logger
+	// Program is the command line of a process that calls Serve with its stdin, stdout and stderr: the WebSocket servers that
+	// are measured. It goes on as long as its stdin.
+	Program []string
+	// Subscribers are the numbers of WebSocket clients that fanout measures, Clients how many reconnect, and Missed how many
+	// messages each of those misses. 1 to 50,000 clients, up to 1,000 messages; default 1,000 and 5,000, 5,000, and 100.
+	Subscribers     []int
+	Clients, Missed int
+	Out             io.Writer
+	Log             *slog.Logger
 }
 
 // A suite is one comparison.
@@ -45,6 +53,9 @@ var suites = []suite{
 	{"bulk", "transactions of 1,000 messages, a watched UPDATE of 10,000 rows", bulkSuite},
 	{"catchup", "10,000 missed messages, by one subscriber and by 1,000 at once", catchUpSuite},
 	{"idle", "what a server with nothing to do costs", idleSuite},
+	{"fanout", "many WebSocket clients of one channel, published to as fast as they are served", fanoutSuite},
+	{"websocket", "100 messages a second to 100 WebSocket clients", websocketSuite},
+	{"reconnect", "WebSocket clients come back at once after the server was killed, and get what they missed", reconnectSuite},
 	{"memory", "resident memory while messages are published, delivered and resumed", memorySuite},
 }
 
@@ -62,6 +73,9 @@ func Run(ctx context.Context, opts Options, names ...string) error {
 		if !slices.ContainsFunc(suites, func(s suite) bool { return s.name == name }) {
 			return fmt.Errorf("there is no benchmark %q; there are: %s", name, allNames())
 		}
+	}
+	if err := opts.complete(); err != nil {
+		return err
 	}
 	pool, err := newPool(ctx, opts.URL, 40)
 	if err != nil {
@@ -83,6 +97,28 @@ func Run(ctx context.Context, opts Options, names ...string) error {
 		if err := s.run(ctx, l); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
+	}
+	return nil
+}
+
+// complete sets defaults and refuses what can't be measured.
+func (o *Options) complete() error {
+	if len(o.Subscribers) == 0 {
+		o.Subscribers = []int{1000, 5000}
+	}
+	if o.Clients == 0 {
+		o.Clients = 5000
+	}
+	if o.Missed == 0 {
+		o.Missed = 100
+	}
+	for _, clients := range append([]int{o.Clients}, o.Subscribers...) {
+		if clients < 1 || clients > 50_000 {
+			return fmt.Errorf("%d WebSocket clients can't be measured: choose between 1 and 50,000", clients)
+		}
+	}
+	if o.Missed < 1 || o.Missed > 1000 {
+		return fmt.Errorf("%d missed messages can't be measured: choose between 1 and 1,000", o.Missed)
 	}
 	return nil
 }
@@ -273,6 +309,14 @@ func number(f float64) string {
 		return fmt.Sprintf("%.0f", f)
 	}
 	return fmt.Sprintf("%.2f", f)
+}
+
+// whole writes a count up to a million.
+func whole(n int) string {
+	if n >= 1000 {
+		return fmt.Sprintf("%d %03d", n/1000, n%1000)
+	}
+	return strconv.Itoa(n)
 }
 
 func (l *lab) turnLength() time.Duration { return time.Duration(l.Seconds * float64(time.Second)) }

@@ -141,8 +141,10 @@ func report(ctx context.Context, l *lab, engine *trunkline.Engine) {
 }
 
 // resident returns this process's resident memory in bytes, as Linux tells it.
-func resident() (int64, error) {
-	status, err := os.ReadFile("/proc/self/statm")
+func resident() (int64, error) { return residentOf("self") }
+
+func residentOf(pid string) (int64, error) {
+	status, err := os.ReadFile("/proc/" + pid + "/statm")
 	if err != nil {
 		return 0, fmt.Errorf("resident memory is only known on Linux: %w", err)
 	}
