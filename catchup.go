@@ -3,207 +3,11 @@ package trunkline
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-//go:embed sql/catch_up.sql
-var catchUpSQL string
-
-const (
-	// pageMessages is how many messages one reader takes from one channel at a time.
-	pageMessages = 1000
-	// pageBytes bounds the payloads of one reader's page; many readers in one query share batchBytes instead.
-	pageBytes  = 4 << 20
-	batchBytes = 16 << 20
-	// batchRequests bounds the readers of one query.
-	batchRequests = 256
-	// cachedPages is how many full pages are kept: what a crowd resumes from is mostly the same, and the log never
-	// changes behind its end.
-	cachedPages = 8
-)
-
-// A pageKey names what one reader wants: messages of a channel after a seq, or if that is -1, after a position.
-type pageKey struct {
-	epoch    string
-	channel  string
-	seq      int64
-	position int64
-}
-
-// A page is a piece of a channel's history as of one snapshot.
-type page struct {
-	channel    string
-	epoch      string
-	messages   []*Message
-	more       bool  // there may be more behind the last
-	logEnd     int64 // where the log ended: if not more, the channel has nothing else up to there
-	afterSeq   int64 // the seq that the page begins behind
-	lastSeq    int64 // of the channel
-	trimmedSeq int64 // what retention has removed of the channel
-	trimmedPos int64
-	hole       bool // a message was deleted without its row in the log
-	alive      bool // nothing has crashed since that epoch began
-	err        error
-	done       chan struct{} // closed when all of the above is set
-}
-
-// A historian reads pages for subscriptions that catch up. Requests made while a query is under way wait for the next
-// one, which answers all of them; equal ones are asked once. So the number of queries depends on how long catching up
-// takes, not on how many do.
-type historian struct {
-	ctx      context.Context //nolint:containedctx // the engine's life, which answers outlive their askers by
-	pool     *pgxpool.Pool
-	counters *counters
-	working  sync.WaitGroup
-
-	mu      sync.Mutex
-	closed  bool
-	waiting []pageKey
-	pages   map[pageKey]*page // of the requests waiting
-	busy    bool
-	cache   map[pageKey]*page
-	recent  []pageKey // of the cache, oldest first
-}
-
-func newHistorian(ctx context.Context, pool *pgxpool.Pool, c *counters) *historian {
-	return &historian{ctx: ctx, pool: pool, counters: c, pages: map[pageKey]*page{}, cache: map[pageKey]*page{}}
-}
-
-// read returns a page. Many may read at once.
-func (h *historian) read(ctx context.Context, key pageKey) (*page, error) {
-	h.mu.Lock()
-	if h.closed {
-		h.mu.Unlock()
-		return nil, ErrClosed
-	}
-	if p, ok := h.cache[key]; ok {
-		h.mu.Unlock()
-		return p, nil
-	}
-	p, ok := h.pages[key]
-	if !ok {
-		p = &page{channel: key.channel, done: make(chan struct{})}
-		h.pages[key] = p
-		h.waiting = append(h.waiting, key)
-	}
-	if !h.busy {
-		h.busy = true
-		// Not with the caller's context: others wait for the same answer.
-		h.working.Go(h.work)
-	}
-	h.mu.Unlock()
-	select {
-	case <-p.done:
-		return p, p.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// close lets nobody else ask, and waits for what is under way.
-func (h *historian) close() {
-	h.mu.Lock()
-	h.closed = true
-	h.mu.Unlock()
-	h.working.Wait()
-}
-
-// work answers what waits until nothing does.
-func (h *historian) work() {
-	for {
-		h.mu.Lock()
-		n := min(len(h.waiting), batchRequests)
-		if n == 0 {
-			h.busy = false
-			h.mu.Unlock()
-			return
-		}
-		keys := slices.Clone(h.waiting[:n])
-		h.waiting = slices.Delete(h.waiting, 0, n)
-		pages := make([]*page, n)
-		for i, key := range keys {
-			pages[i] = h.pages[key]
-			delete(h.pages, key)
-		}
-		h.mu.Unlock()
-
-		err := h.query(keys, pages)
-		h.mu.Lock()
-		for i, p := range pages {
-			p.err = err
-			if err == nil && p.more {
-				h.keep(keys[i], p)
-			}
-			close(p.done)
-		}
-		h.mu.Unlock()
-	}
-}
-
-// keep caches a full page. Under mu.
-func (h *historian) keep(key pageKey, p *page) {
-	if len(h.recent) == cachedPages {
-		delete(h.cache, h.recent[0])
-		h.recent = slices.Delete(h.recent, 0, 1)
-	}
-	h.cache[key] = p
-	h.recent = append(h.recent, key)
-}
-
-func (h *historian) query(keys []pageKey, pages []*page) error {
-	ctx, cancel := context.WithTimeout(h.ctx, 30*time.Second)
-	defer cancel()
-	channels, seqs, positions, limits := make([]string, len(keys)), make([]int64, len(keys)), make([]int64, len(keys)), make([]int32, len(keys))
-	for i, key := range keys {
-		channels[i], seqs[i], positions[i], limits[i] = key.channel, key.seq, key.position, pageMessages
-	}
-	budget := min(pageBytes, max(batchBytes/len(keys), 64<<10))
-	h.counters.queries.Add(1)
-	rows, err := h.pool.Query(ctx, catchUpSQL, channels, seqs, positions, limits, budget)
-	if err != nil {
-		return fmt.Errorf("read history: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scanPage(rows, pages); err != nil {
-			return fmt.Errorf("read history: %w", err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read history: %w", err)
-	}
-	return nil
-}
-
-func scanPage(rows pgx.Rows, pages []*page) error {
-	var n int
-	var p page
-	var more bool
-	var r row
-	err := rows.Scan(&n, &p.epoch, &p.logEnd, &p.trimmedSeq, &p.trimmedPos, &p.lastSeq, &p.afterSeq, &more, &p.alive,
-		&r.position, &r.seq, &r.id, &r.size, &r.payload, &r.sender, &r.key, &r.createdAt)
-	if err != nil {
-		return err
-	}
-	to := pages[n-1]
-	to.epoch, to.logEnd, to.trimmedSeq, to.trimmedPos, to.lastSeq, to.afterSeq = p.epoch, p.logEnd, p.trimmedSeq, p.trimmedPos, p.lastSeq, p.afterSeq
-	to.alive = p.alive
-	to.more = to.more || more
-	to.hole = to.hole || (r.seq != nil && r.id == nil)
-	if r.id != nil {
-		r.channel = &to.channel
-		to.messages = append(to.messages, r.message(p.epoch))
-	}
-	return nil
-}
 
 // catchUp brings a subscription forward: it attaches it to the live tail if the rings cover what it lacks, else reads the
 // next page of its channels from the database. Called by the reader alone, when nothing is pending or queued.
@@ -211,7 +15,17 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 	if s.engine.hub.attach(s) {
 		return nil
 	}
-	pages, err := s.readPages(ctx)
+	s.mu.Lock()
+	channels, shape := s.plain(), s.shape
+	s.mu.Unlock()
+	if shape != s.caughtUp {
+		// Other channels than those that have been read: all begin anew behind through.
+		s.cursors, s.unread, s.caughtUp = nil, nil, shape
+	}
+	if len(channels) == 0 {
+		return nil // they have just become conflated
+	}
+	pages, err := s.readPages(ctx, channels)
 	if err != nil {
 		return err
 	}
@@ -256,9 +70,12 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 	if len(pages) > 1 {
 		slices.SortFunc(batch, func(a, b *Message) int { return cmp.Compare(a.Position, b.Position) })
 	}
-	s.cursors, s.unread, s.checked = cursors, unread, true
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.shape != shape {
+		return nil // a channel that is no longer conflated was not read
+	}
+	s.cursors, s.unread, s.checked = cursors, unread, true
 	if s.err == nil {
 		s.pending = batch
 		s.through = max(s.through, horizon)
@@ -267,9 +84,9 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 }
 
 // readPages reads the next page of each channel, retrying while the database can't be reached.
-func (s *Subscription) readPages(ctx context.Context) ([]*page, error) {
+func (s *Subscription) readPages(ctx context.Context, channels []string) ([]*page, error) {
 	for attempt := 0; ; attempt++ {
-		pages, err := s.tryReadPages(ctx)
+		pages, err := s.tryReadPages(ctx, channels)
 		if err == nil {
 			return pages, nil
 		}
@@ -293,11 +110,11 @@ func (s *Subscription) readPages(ctx context.Context) ([]*page, error) {
 	}
 }
 
-func (s *Subscription) tryReadPages(ctx context.Context) ([]*page, error) {
-	pages := make([]*page, len(s.channels))
-	errs := make([]error, len(s.channels))
+func (s *Subscription) tryReadPages(ctx context.Context, channels []string) ([]*page, error) {
+	pages := make([]*page, len(channels))
+	errs := make([]error, len(channels))
 	var wg sync.WaitGroup
-	for i, channel := range s.channels {
+	for i, channel := range channels {
 		if rest := s.unread[channel]; rest != nil && s.cursors != nil {
 			pages[i] = rest
 			continue

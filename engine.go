@@ -30,8 +30,11 @@ type Engine struct {
 	listener  *listener
 	member    *member
 	historian *historian
+	newest    *historian
 	publisher *publisher
 	bridges   *bridges
+	settings  *settings
+	retention *retention
 
 	life     context.Context //nolint:containedctx // from New to Stop
 	endLife  context.CancelFunc
@@ -83,6 +86,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Logger, pool: pool, ownPool: own, direct: direct, counters: c,
 		hub:       newHub(&cfg, c),
 		historian: newHistorian(life, pool, c),
+		newest:    newNewestHistorian(life, pool, c),
 		publisher: &publisher{ctx: life, pool: pool, counters: c},
 		life:      life, endLife: end, stopping: make(chan struct{}),
 	}
@@ -90,11 +94,15 @@ func New(cfg Config) (*Engine, error) {
 	e.member = newMember(direct, e.hub, e.listener, &cfg, c)
 	e.bridges = &bridges{channels: cfg.Bridge, listener: e.listener, hub: e.hub, remove: map[string]func(){}}
 	e.hub.onInterest = e.bridges.interest
+	e.settings = newSettings(e)
+	e.hub.namespace = e.settings.of
+	e.OnNamespaces(e.hub.reconfigure)
+	e.retention = newRetention(e)
 	return e, nil
 }
 
 // Start connects, brings the schema up to date (unless SkipMigrate), and begins to deliver. It returns once this node
-// listens and knows the log; ctx bounds only that. A database that can't be reached, is too old, or lacks what the role
+// listens, knows the log and the namespaces; ctx bounds only that. A database that can't be reached, is too old, or lacks what the role
 // needs is an error; losing it later is not: the engine connects again for as long as it takes. After an error that is
 // ctx's, Start may be called again to wait on.
 func (e *Engine) Start(ctx context.Context) error {
@@ -105,7 +113,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		return err
 	}
 	select {
-	case <-e.member.ready:
+	case <-e.settings.loaded: // and so the member is ready
 		return nil
 	case <-e.stopping:
 		return ErrClosed
@@ -140,6 +148,8 @@ func (e *Engine) launch(ctx context.Context) error {
 	l.add(rawSignal, e.onSignal)
 	e.running.Go(func() { l.run(e.life) })
 	e.running.Go(func() { m.run(e.life) })
+	e.running.Go(func() { e.settings.run(e.life) })
+	e.running.Go(func() { e.retention.run(e.life) })
 	return nil
 }
 
@@ -201,6 +211,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	<-finished
 	e.running.Wait()
 	e.historian.close()
+	e.newest.close()
 	if e.ownPool {
 		e.pool.Close()
 	}
@@ -219,11 +230,16 @@ type State struct {
 	// Listen is the state of the LISTEN connection. While it is down nothing is lost, but messages come later, and raw
 	// notifications and signals not at all.
 	Listen ListenState
+	// Lag is how far this node is behind.
+	Lag Lag
 }
 
 // State returns the engine's present state.
 func (e *Engine) State() State {
-	return State{Sequencing: e.member.sequencing.Load(), Log: e.hub.now(), Listen: e.listener.current()}
+	now := e.hub.now()
+	return State{
+		Sequencing: e.member.sequencing.Load(), Log: now, Listen: e.listener.current(), Lag: e.member.pulse.lag(now.Position),
+	}
 }
 
 // Stats are totals since the engine was made.
@@ -246,6 +262,9 @@ type Stats struct {
 	Heartbeats        int64
 	Published         int64 // by Publish
 	PublishBatches    int64 // inserts that took
+	Trimmed           int64 // messages removed by retention
+	TrimBatches       int64 // that it took, those that found nothing included
+	TrimFailures      int64 // those that failed, to be tried again
 }
 
 // Stats returns the engine's counters.
@@ -258,6 +277,7 @@ func (e *Engine) Stats() Stats {
 		Relayed: c.relayed.Load(), HistoryQueries: c.queries.Load(), Delivered: c.delivered.Load(),
 		SlowConsumers: c.slowConsumers.Load(), DroppedSignals: c.droppedSignals.Load(), ListenReconnects: c.listenReconnects.Load(),
 		Heartbeats: c.heartbeats.Load(), Published: c.published.Load(), PublishBatches: c.publishBatches.Load(),
+		Trimmed: c.trimmed.Load(), TrimBatches: c.trimBatches.Load(), TrimFailures: c.trimFailures.Load(),
 	}
 }
 

@@ -11,8 +11,19 @@ import (
 // StepMessages is how many messages one step or page takes at most.
 const StepMessages = stepRows
 
-// CatchUpSQL is the query behind subscriptions that catch up.
-var CatchUpSQL = catchUpSQL
+// Queries that read many messages.
+var (
+	CatchUpSQL       = catchUpSQL
+	NewestSQL        = newestSQL
+	HistoryAfterSQL  = historyAfterSQL
+	HistoryBeforeSQL = historyBeforeSQL
+)
+
+// Bounds of a batch of retention.
+const (
+	TrimLook = trimLook
+	TrimMost = trimMost
+)
 
 // ConnectLog opens a session with the settings of the one that sequences.
 func ConnectLog(ctx context.Context, url string) (*pgx.Conn, error) {

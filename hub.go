@@ -15,6 +15,7 @@ type hub struct {
 	ringMessages int
 	ringBytes    int
 	counters     *counters
+	namespace    func(channel string) Namespace // never blocks
 
 	mu       sync.Mutex
 	epoch    string
@@ -33,6 +34,11 @@ type hub struct {
 // A topic is what the hub knows of one channel: its ring and who is subscribed.
 type topic struct {
 	ring      ring
+	limit     int      // messages that the ring holds
+	filled    bool     // the ring has been filled from the database: what it lacks is not there, or doesn't fit
+	read      bool     // the database has been read, and trimmed is of then
+	filling   *filling // under way; nil: none
+	trimmed   int64    // the seq up to which retention had removed messages
 	subs      map[*Subscription]struct{}
 	listeners int   // subscriptions that want signals
 	active    int64 // the hub's tick when it last had a message or a subscription
@@ -43,7 +49,10 @@ type topic struct {
 const maxIdleTopics = 4096
 
 func newHub(cfg *Config, c *counters) *hub {
-	return &hub{ringMessages: cfg.RingMessages, ringBytes: cfg.RingBytes, counters: c, topics: map[string]*topic{}}
+	return &hub{
+		ringMessages: cfg.RingMessages, ringBytes: cfg.RingBytes, counters: c, topics: map[string]*topic{},
+		namespace: func(channel string) Namespace { return Namespace{Name: NamespaceOf(channel)} },
+	}
 }
 
 // begin makes the hub continue at a position of an epoch. If the epoch is another one than before, every subscription
@@ -57,8 +66,8 @@ func (h *hub) begin(epoch string, position int64) {
 	ended := h.epoch
 	h.epoch, h.position = epoch, position
 	for name, t := range h.topics {
-		h.bytes -= t.ring.bytes
-		t.ring.clear(position)
+		h.empty(t)
+		t.ring.reset(position)
 		for s := range t.subs {
 			s.end(&EpochError{Given: ended, Current: epoch}, true)
 		}
@@ -106,14 +115,14 @@ func (h *hub) deliver(batch []*Message) {
 		t.active = h.tick
 		if m.Payload == nil {
 			// Too much was new to be fetched along. Who is subscribed reads it from the database, in order.
-			h.bytes -= t.ring.bytes
-			t.ring.clear(m.Position)
+			h.empty(t)
+			t.ring.after, t.ring.afterSeq, t.ring.known = m.Position, m.Seq, true
 			for s := range t.subs {
-				s.detach(m.Position - 1)
+				s.lack(m)
 			}
 			continue
 		}
-		h.bytes += t.ring.push(m, h.ringMessages)
+		h.bytes += t.ring.push(m, t.limit)
 		for s := range t.subs {
 			s.push(m, h.batch, h.counters)
 		}
@@ -127,14 +136,17 @@ func (h *hub) deliver(batch []*Message) {
 func (h *hub) jump(position int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if position <= h.position {
+		return
+	}
 	for _, t := range h.topics {
-		h.bytes -= t.ring.bytes
-		t.ring.clear(position)
+		h.empty(t)
+		t.ring.reset(position)
 		for s := range t.subs {
 			s.detachBefore(h.position, position)
 		}
 	}
-	h.position = max(h.position, position)
+	h.position = position
 }
 
 // shrink empties rings until they fit, those of the channels active longest ago first.
@@ -151,9 +163,15 @@ func (h *hub) shrink() {
 		if h.bytes <= h.ringBytes/8*7 {
 			return
 		}
-		h.bytes -= t.ring.bytes
-		t.ring.clear(h.position)
+		h.empty(t)
 	}
+}
+
+// empty takes the messages out of a channel's ring.
+func (h *hub) empty(t *topic) {
+	h.bytes -= t.ring.bytes
+	t.ring.clear(h.position)
+	t.filled = false
 }
 
 // signal hands an ephemeral message to whoever is subscribed to its channel with signals.
@@ -188,7 +206,7 @@ func (h *hub) add(s *Subscription) error {
 	for _, channel := range s.channels {
 		t := h.topics[channel]
 		if t == nil {
-			t = &topic{ring: ring{after: h.position}, subs: map[*Subscription]struct{}{}}
+			t = &topic{ring: ring{after: h.position}, limit: h.limit(channel), subs: map[*Subscription]struct{}{}}
 			h.topics[channel] = t
 		} else if len(t.subs) == 0 {
 			h.idle--
@@ -196,6 +214,7 @@ func (h *hub) add(s *Subscription) error {
 		h.tick++
 		t.active = h.tick
 		t.subs[s] = struct{}{}
+		s.conflate(channel, h.namespace(channel).Conflate)
 		if s.signals {
 			t.listeners++
 			if t.listeners == 1 && h.onInterest != nil {
@@ -207,6 +226,25 @@ func (h *hub) add(s *Subscription) error {
 		s.through, s.delivered, s.attached = h.position, h.position, true
 	}
 	return nil
+}
+
+// limit is how many messages the ring of a channel holds.
+func (h *hub) limit(channel string) int {
+	return defaultTo(h.namespace(channel).Ring, h.ringMessages)
+}
+
+// reconfigure takes on changed settings of namespaces. Rings that are to be smaller shrink as messages come.
+func (h *hub) reconfigure() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for channel, t := range h.topics {
+		if limit := h.limit(channel); limit != t.limit {
+			t.limit, t.filled = limit, false
+		}
+		for s := range t.subs {
+			s.reconflate(channel, h.namespace(channel).Conflate)
+		}
+	}
 }
 
 // remove forgets a subscription. Its channels keep their rings for a while.
@@ -260,11 +298,14 @@ func (h *hub) forgetIdle() {
 func (h *hub) attach(s *Subscription) (ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.through > h.position && !s.checked {
+	s.mu.Lock()
+	channels := s.plain()
+	s.mu.Unlock()
+	if s.through > h.position && !s.checked && len(channels) > 0 {
 		return false // a position that somebody gave us: the database knows whether there is such a one
 	}
 	var missed []*Message
-	for _, channel := range s.channels {
+	for _, channel := range channels {
 		t := h.topics[channel]
 		if t == nil {
 			return false
@@ -280,7 +321,7 @@ func (h *hub) attach(s *Subscription) (ok bool) {
 		}
 		missed = append(missed, recent...)
 	}
-	if len(s.channels) > 1 {
+	if len(channels) > 1 {
 		slices.SortFunc(missed, func(a, b *Message) int { return cmp.Compare(a.Position, b.Position) })
 	}
 	s.mu.Lock()
@@ -315,5 +356,6 @@ type counters struct {
 	steps, emptySteps, sequenced, healed, rings, wakes, dozes           atomic.Int64
 	takeovers, epochs, followerRings, followerRingErrors, relayed       atomic.Int64
 	queries, delivered, slowConsumers, droppedSignals, listenReconnects atomic.Int64
-	published, publishBatches, heartbeats                               atomic.Int64
+	published, publishBatches, heartbeats, trimmed                      atomic.Int64
+	trimBatches, trimFailures                                           atomic.Int64
 }

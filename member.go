@@ -53,10 +53,12 @@ type member struct {
 	heard      chan struct{} // the LISTEN connection came up or went down
 	followed   atomic.Bool   // somebody asked to be rung
 	sequencing atomic.Bool
+	wantFloor  atomic.Bool   // retention waits for a floor above what was last written
 	ready      chan struct{} // closed when the role is decided for the first time
 	readyOnce  sync.Once
 
 	memory memory
+	pulse  pulse
 }
 
 // memory is what a sequencer must remember across the loss of its session, to judge whether the log is still the one it
@@ -151,7 +153,7 @@ func (m *member) follow(ctx context.Context, conn *pgx.Conn, mode SequenceMode) 
 	if err := exec(ctx, conn, "SELECT pg_notify($1, $2) WHERE pg_notification_queue_usage() < 0.5", rawFollow, m.listener.canary); err != nil {
 		return err
 	}
-	var lonelySince time.Time
+	var told time.Time
 	for {
 		leads, behind, lonely, err := m.contend(ctx, conn, mode)
 		if err != nil {
@@ -166,14 +168,9 @@ func (m *member) follow(ctx context.Context, conn *pgx.Conn, mode SequenceMode) 
 			return exec(ctx, conn, "SELECT pg_advisory_unlock_shared(1953656430, 2)")
 		}
 		m.readyOnce.Do(func() { close(m.ready) })
-		switch {
-		case !lonely:
-			lonelySince = time.Time{}
-		case lonelySince.IsZero():
-			lonelySince = time.Now()
-		case time.Since(lonelySince) > lonelyAfter:
+		if since := m.pulse.lonely(lonely); lonely && time.Since(since) > lonelyAfter && time.Since(told) > time.Minute {
 			m.log.Warn("nobody sequences the log: messages are stored but not delivered; start an engine whose role owns Trunkline's schema")
-			lonelySince = time.Now().Add(time.Minute)
+			told = time.Now()
 		}
 		if err := m.awaitLog(ctx, conn); err != nil {
 			return err
@@ -218,6 +215,7 @@ func (m *member) contend(ctx context.Context, conn *pgx.Conn, mode SequenceMode)
 	if err != nil {
 		return false, false, false, err
 	}
+	m.pulse.beat(last)
 	now := m.hub.now()
 	return leads, now.Epoch != epoch || now.Position < last, lonely, nil
 }
@@ -238,17 +236,30 @@ func (m *member) readLog(ctx context.Context, conn *pgx.Conn) error {
 			m.hub.begin(epoch, last)
 			return nil
 		}
-		if len(batch) == 0 {
-			return nil
-		}
+		m.pulse.beat(last)
 		if last-from.Position > followMost {
 			m.hub.jump(last)
 			continue
 		}
-		m.hub.deliver(batch)
+		m.deliverRead(from.Position, batch)
 		if len(batch) < followRows {
+			m.hub.jump(last) // where retention has removed the log's end
 			return nil
 		}
+	}
+}
+
+// deliverRead delivers a page of the log behind a position. Where positions are missing, retention has removed their messages
+// before this node saw them: it may not pass over them in silence, so whoever is subscribed reads on from the database, which
+// tells those who are concerned.
+func (m *member) deliverRead(position int64, batch []*Message) {
+	whole := 0
+	for whole < len(batch) && batch[whole].Position == position+int64(whole)+1 {
+		whole++
+	}
+	m.hub.deliver(batch[:whole])
+	if whole < len(batch) {
+		m.hub.jump(batch[len(batch)-1].Position)
 	}
 }
 

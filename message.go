@@ -28,14 +28,27 @@ type Message struct {
 	// Signal tells an ephemeral message, delivered to whoever was there and stored nowhere.
 	Signal bool
 
+	// Skipped is how many messages of the channel a subscription that conflates has left out between the previous one that it
+	// returned and this one. 0 for the first of a subscription that began now, or since a position.
+	Skipped int64
+
 	// notify asks the sequencer to repeat the payload on the raw channel.
 	notify bool
+	// conflated tells that the message may come before others of a lower position: a subscription continues behind resume then.
+	conflated bool
+	resume    int64
 	// size of the payload in bytes, known even where the payload was too much to be fetched along (then it is nil).
 	size int
 }
 
-// LogPosition is where a subscription continues after this message, for [Since].
-func (m *Message) LogPosition() Position { return Position{Epoch: m.Epoch, Position: m.Position} }
+// LogPosition is where a subscription continues after this message, for [Since]. After one of a conflated channel that is behind
+// what the subscription has returned of the others.
+func (m *Message) LogPosition() Position {
+	if m.conflated {
+		return Position{Epoch: m.Epoch, Position: m.resume}
+	}
+	return Position{Epoch: m.Epoch, Position: m.Position}
+}
 
 // Offset is where a subscription of this channel alone continues after this message, for [FromOffset].
 func (m *Message) Offset() Offset { return Offset{Epoch: m.Epoch, Seq: m.Seq} }

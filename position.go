@@ -82,3 +82,34 @@ func FromOffset(o Offset) Start { return Start{kind: startOffset, offset: o} }
 
 // Since resumes any number of channels after a position of the log.
 func Since(p Position) Start { return Start{kind: startPosition, position: p} }
+
+// check refuses places that no message ever carried.
+func (s Start) check() error {
+	if s.kind != startPosition && s.kind != startOffset {
+		return nil
+	}
+	if s.epoch() == "" || s.position.Position < 0 || s.offset.Seq < 0 {
+		given := s.position.String()
+		if s.kind == startOffset {
+			given = s.offset.String()
+		}
+		return &ArgumentError{
+			Argument: "from",
+			Problem:  fmt.Sprintf("%q is no place to resume from: it has no epoch, or a negative number", given),
+			Fix:      "Take it from a message, or start from now or from the beginning",
+		}
+	}
+	return nil
+}
+
+// epoch returns the epoch that a start was given for, "" if it needs none.
+func (s Start) epoch() string {
+	switch s.kind {
+	case startPosition:
+		return s.position.Epoch
+	case startOffset:
+		return s.offset.Epoch
+	case startNow, startBeginning:
+	}
+	return ""
+}

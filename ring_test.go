@@ -17,24 +17,49 @@ func TestRing(t *testing.T) {
 		var all []*Message // since the last clear
 		cleared, bytes := position, 0
 		seq := rapid.Int64Range(0, 3).Draw(t, "first seq")
+		lowest, known := int64(0), false // the seq behind which the ring has everything
 		t.Repeat(map[string]func(*rapid.T){
 			"push": func(t *rapid.T) {
 				position += rapid.Int64Range(1, 3).Draw(t, "gap") // other channels' messages lie between
 				seq++
 				m := &Message{Position: position, Seq: seq, size: rapid.IntRange(0, 9).Draw(t, "size")}
+				if !known {
+					lowest, known = seq-1, true
+				}
 				bytes += r.push(m, limit)
 				all = append(all, m)
+			},
+			"prepend": func(t *rapid.T) {
+				if len(all) > limit || !known {
+					t.Skip("full, or seqs not known")
+				}
+				n := min(rapid.Int64Range(0, int64(limit-len(all))).Draw(t, "older"), lowest, cleared)
+				older := make([]*Message, n)
+				for i := range older {
+					older[i] = &Message{Position: cleared - n + int64(i) + 1, Seq: lowest - n + int64(i) + 1}
+				}
+				cleared, lowest = cleared-n, lowest-n
+				bytes += r.prepend(older, cleared, lowest)
+				all = append(older, all...)
+			},
+			"reset": func(*rapid.T) {
+				bytes -= r.bytes
+				r.reset(position)
+				all, cleared, known = nil, position, false
 			},
 			"clear": func(*rapid.T) {
 				bytes -= r.bytes
 				r.clear(position)
-				all, cleared = nil, position
+				all, cleared, lowest = nil, position, seq
 			},
 			"": func(t *rapid.T) {
 				kept := all[max(0, len(all)-limit):]
-				after := cleared
+				after, afterSeq := cleared, lowest
 				if len(all) > limit {
-					after = all[len(all)-limit-1].Position
+					after, afterSeq = all[len(all)-limit-1].Position, all[len(all)-limit-1].Seq
+				}
+				if last, ok := r.lastSeq(); ok != known || known && last != seq {
+					t.Fatalf("last seq %d (known: %v), want %d (%v)", last, ok, seq, known)
 				}
 				size := 0
 				for _, m := range kept {
@@ -60,7 +85,7 @@ func TestRing(t *testing.T) {
 				}
 				for since := int64(0); since <= seq+1; since++ {
 					got, ok := r.sinceSeq(since)
-					covered := len(kept) > 0 && kept[0].Seq <= since+1 && since <= seq
+					covered := known && afterSeq <= since && since <= seq
 					if ok != covered {
 						t.Fatalf("since seq %d: covered %v, want %v", since, ok, covered)
 					}

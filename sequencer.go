@@ -65,6 +65,7 @@ func (m *member) sequence(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	m.sequencing.Store(true)
+	m.pulse.lonely(false)
 	m.readyOnce.Do(func() { close(m.ready) })
 	m.log.Info("sequencing", "term", s.term, "epoch", m.hub.now().Epoch, "position", m.memory.position)
 	for {
@@ -192,6 +193,7 @@ func (s *sequencer) step(ctx context.Context) error {
 		return err
 	}
 	s.counters.steps.Add(1)
+	s.pulse.beat(-1)
 	found := len(result.batch)
 	if result.more {
 		// Fixed: what commits from here on waits for the step after the last page.
@@ -275,6 +277,7 @@ func (s *sequencer) publish(ctx context.Context, batch []*Message) error {
 	}
 	s.wrote = true
 	s.counters.sequenced.Add(int64(len(batch)))
+	s.pulse.beat(batch[len(batch)-1].Position)
 	s.hub.deliver(batch)
 	if s.followed || s.member.followed.Swap(false) {
 		s.followed = true
@@ -298,7 +301,8 @@ func (s *sequencer) ringFollowers(ctx context.Context) {
 // housekeep does, once a second and only if there was something to do, what needn't be done with each step.
 func (s *sequencer) housekeep(ctx context.Context) error {
 	now := time.Now()
-	if now.Sub(s.lookedAt) < fallbackInterval || !s.awake && !s.wrote {
+	wanted := s.wantFloor.Load()
+	if now.Sub(s.lookedAt) < fallbackInterval || !s.awake && !s.wrote && !wanted {
 		return nil
 	}
 	s.lookedAt = now
@@ -314,13 +318,12 @@ func (s *sequencer) housekeep(ctx context.Context) error {
 		return errLostLock
 	}
 	s.crowded = usage >= 0.5
-	if !s.wrote {
-		return nil
-	}
+	wrote := s.wrote
 	s.wrote = false
-	if now.Sub(s.flooredAt) < floorInterval {
+	if !wrote && !wanted || wrote && now.Sub(s.flooredAt) < floorInterval {
 		return nil
 	}
+	s.wantFloor.Store(false)
 	return s.recordFloor(ctx)
 }
 

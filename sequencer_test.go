@@ -75,7 +75,7 @@ func TestLargeBacklogIsSequencedInOrder(t *testing.T) {
 	if s := engine.Stats(); s.Sequenced != backlog+1 {
 		t.Errorf("%d messages were sequenced", s.Sequenced)
 	}
-	wantCatchUpByIndex(t, conn) // before anybody has analyzed the tables
+	wantReadByIndex(t, conn) // before anybody has analyzed the tables
 }
 
 // More than a step holds, in one transaction, while the engine runs.
@@ -178,16 +178,26 @@ func TestStepReadsOnlyWhatIsNew(t *testing.T) {
 			// The second costs what the first did: it continues on the primary key.
 			c2 := page(start + 1999)
 			c2.within(t, "the second page", c.blocks()+c.blocks()/4)
-			wantCatchUpByIndex(t, conn)
+			wantReadByIndex(t, conn)
+			wantByIndex(t, conn, "history forward", trunkline.HistoryAfterSQL, "c1", 500, 1000, 4<<20)
+			wantByIndex(t, conn, "history backward", trunkline.HistoryBeforeSQL, "c1", 5000, 1000, 4<<20)
 			c = explain(t, conn, "SELECT * FROM trunkline.history('c1', 2000, 100)")
 			c.within(t, "a hundred messages of history", 2000)
 		})
 	}
 }
 
-// wantCatchUpByIndex checks that catching up reads neither all messages nor all of the log, whatever the planner guesses,
-// and isn't worth compiling.
-func wantCatchUpByIndex(t *testing.T, conn *pgx.Conn) {
+// wantReadByIndex checks the queries that read many messages.
+func wantReadByIndex(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	wantByIndex(t, conn, "catching up", trunkline.CatchUpSQL,
+		[]string{"c0", "c1", "c2"}, []int64{500, -1, -1}, []int64{0, 5000, 0}, []int32{1000, 1000, 1000}, 4<<20)
+	wantByIndex(t, conn, "what is newest", trunkline.NewestSQL, []string{"c0", "c1", "c2"}, []int32{1000, 1000, 0}, 4<<20)
+}
+
+// wantByIndex checks that a query reads neither all messages nor all of the log, whatever the planner guesses, and isn't worth
+// compiling.
+func wantByIndex(t *testing.T, conn *pgx.Conn, what, sql string, args ...any) {
 	t.Helper()
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		tx, err := conn.Begin(testContext(t))
@@ -195,8 +205,7 @@ func wantCatchUpByIndex(t *testing.T, conn *pgx.Conn) {
 			t.Fatal(err)
 		}
 		exec(t, tx, "SET LOCAL plan_cache_mode = "+mode)
-		text := scan[[]byte](t, tx, "EXPLAIN (ANALYZE, FORMAT JSON) "+trunkline.CatchUpSQL,
-			[]string{"c0", "c1", "c2"}, []int64{500, -1, -1}, []int64{0, 5000, 0}, []int32{1000, 1000, 1000}, 4<<20)
+		text := scan[[]byte](t, tx, "EXPLAIN (ANALYZE, FORMAT JSON) "+sql, args...)
 		if err := tx.Rollback(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
@@ -208,11 +217,11 @@ func wantCatchUpByIndex(t *testing.T, conn *pgx.Conn) {
 			t.Fatal(err)
 		}
 		if plans[0].JIT != nil {
-			t.Errorf("%s: it is compiled: %s", mode, plans[0].JIT)
+			t.Errorf("%s, %s: it is compiled: %s", what, mode, plans[0].JIT)
 		}
 		plans[0].Plan.walk(func(n planNode) {
 			if (n.Relation == "message" || n.Relation == "log") && (n.Type == "Seq Scan" || n.Rows*n.Loops > 5000) {
-				t.Errorf("%s: %s on %s reads %.0f rows", mode, n.Type, n.Relation, n.Rows*n.Loops)
+				t.Errorf("%s, %s: %s on %s reads %.0f rows", what, mode, n.Type, n.Relation, n.Rows*n.Loops)
 			}
 		})
 	}
@@ -309,6 +318,7 @@ func TestIdleNodesAskOnceASecond(t *testing.T) {
 	publish(t, pgtest.Connect(t, url), "c", "1")
 	next(t, sub, 1)
 	asleep(t, nodes[0])
+	eventually(t, "retention has looked", func() bool { return nodes[0].Stats().TrimBatches > 0 })
 	var before [2]int64
 	for i, link := range links {
 		before[i] = link.asked.Load()

@@ -3,9 +3,9 @@ package trunkline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"sync"
+	"time"
 )
 
 // SubscribeOptions says from where and what a subscription receives.
@@ -14,6 +14,11 @@ type SubscribeOptions struct {
 	From Start
 	// Signals asks for the channels' signals too, those of bridged raw channels included.
 	Signals bool
+	// Conflate applies the intervals of conflating namespaces: of such a channel the newest message comes first, wherever the
+	// subscription begins, then at most one in each interval, and always the last. Message.Skipped counts what was left out. What
+	// comes is in order within its channel, but not among channels; [Message.LogPosition] knows that. After resuming the newest may
+	// come a second time. Changes of an interval take effect at once.
+	Conflate bool
 	// QueueMessages and QueueBytes override the engine's Config if positive.
 	QueueMessages, QueueBytes int
 }
@@ -22,35 +27,41 @@ type SubscribeOptions struct {
 // then live ones as they commit. Read it from one goroutine, by [Subscription.Next], [Subscription.All] or
 // [Subscription.Chan]; the other methods are safe for concurrent use. It holds no goroutine and no connection of its own.
 type Subscription struct {
-	engine   *Engine
-	channels []string
-	start    Start
-	signals  bool
-	maxCount int
-	maxBytes int
+	engine    *Engine
+	channels  []string
+	start     Start
+	signals   bool
+	maxCount  int
+	maxBytes  int
+	conflates bool
 
 	// Belong to the reader, and are changed by others only under mu while attached is false.
-	cursors map[string]int64 // per channel, the seq up to which catching up has read
-	unread  map[string]*page // per channel, what was read beyond the others
-	checked bool             // the database has been asked about the start
+	cursors  map[string]int64 // per channel, the seq up to which catching up has read
+	unread   map[string]*page // per channel, what was read beyond the others
+	checked  bool             // the database has been asked about the start
+	caughtUp int              // the shape that cursors and unread are of
+	fetching fetching
 
-	mu        sync.Mutex
-	epoch     string
-	through   int64 // everything of these channels up to here was delivered, is pending, or queued; -1: not known yet
-	delivered int64 // everything up to here was returned by Next
-	attached  bool  // live: the hub pushes
-	pending   []*Message
-	queue     []*Message // from head on
-	head      int
-	bytes     int
-	batch     int64 // the hub's batch that was pushed last, and how many were waiting when it began
-	waiting   int
-	err       error // why it ended; returned once the queue is empty
-	sending   bool  // Chan holds a message that nobody has received; sent is the position before it
-	sent      int64
-	wake      chan struct{}
-	closed    chan struct{}
-	closeOnce sync.Once
+	mu         sync.Mutex
+	epoch      string
+	through    int64 // everything of these channels up to here was delivered, is pending, or queued; -1: not known yet
+	delivered  int64 // everything up to here was returned by Next
+	attached   bool  // live: the hub pushes
+	pending    []*Message
+	queue      []*Message // from head on
+	head       int
+	bytes      int
+	conflators map[string]*conflator // of all channels, if it conflates
+	holding    []*conflator          // those that hold a message
+	shape      int                   // changes whenever other channels are conflated
+	batch      int64                 // the hub's batch that was pushed last, and how many were waiting when it began
+	waiting    int
+	err        error // why it ended; returned once the queue is empty
+	sending    bool  // Chan holds a message that nobody has received; sent is the position before it
+	sent       int64
+	wake       chan struct{}
+	closed     chan struct{}
+	closeOnce  sync.Once
 }
 
 // Subscribe begins to receive the messages of the channels. It returns once the subscription is in place: whatever commits
@@ -84,15 +95,16 @@ func (e *Engine) Subscribe(ctx context.Context, channels []string, opts Subscrib
 		}
 	}
 	s := &Subscription{
-		engine:   e,
-		channels: unique,
-		start:    opts.From,
-		signals:  opts.Signals,
-		maxCount: defaultTo(max(opts.QueueMessages, 0), e.cfg.QueueMessages),
-		maxBytes: defaultTo(max(opts.QueueBytes, 0), e.cfg.QueueBytes),
-		through:  -1,
-		wake:     make(chan struct{}, 1),
-		closed:   make(chan struct{}),
+		engine:    e,
+		channels:  unique,
+		start:     opts.From,
+		signals:   opts.Signals,
+		conflates: opts.Conflate,
+		maxCount:  defaultTo(max(opts.QueueMessages, 0), e.cfg.QueueMessages),
+		maxBytes:  defaultTo(max(opts.QueueBytes, 0), e.cfg.QueueBytes),
+		through:   -1,
+		wake:      make(chan struct{}, 1),
+		closed:    make(chan struct{}),
 	}
 	switch s.start.kind {
 	case startPosition:
@@ -122,10 +134,16 @@ func (s *Subscription) Next(ctx context.Context) (Message, error) {
 		m, err, ok := s.take()
 		if ok {
 			s.engine.counters.delivered.Add(1)
-			return *m, nil
+			return m, nil
 		}
 		if err != nil {
 			return Message{}, err
+		}
+		if fetched, err := s.fetchNewest(ctx); fetched || err != nil {
+			if err != nil {
+				return Message{}, err
+			}
+			continue
 		}
 		s.mu.Lock()
 		attached := s.attached
@@ -136,12 +154,27 @@ func (s *Subscription) Next(ctx context.Context) (Message, error) {
 			}
 			continue
 		}
-		select {
-		case <-s.wake:
-		case <-ctx.Done():
-			return Message{}, context.Cause(ctx)
+		if err := s.wait(ctx); err != nil {
+			return Message{}, err
 		}
 	}
+}
+
+// wait waits until there may be something to take.
+func (s *Subscription) wait(ctx context.Context) error {
+	var due <-chan time.Time
+	if at, ok := s.nextDue(); ok {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-s.wake:
+	case <-due:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // All iterates over the messages until ctx ends, the loop breaks, or the subscription ends; the last pair then carries the
@@ -198,6 +231,14 @@ func (s *Subscription) setSending(sending bool) {
 	s.sending, s.sent = sending, s.delivered
 }
 
+// Ready tells whether Next would return at once: a message, or why the subscription ended. While it catches up it is not
+// ready, though its next message may be in the database already.
+func (s *Subscription) Ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0 || s.queued() > 0 || s.err != nil || s.due(time.Now()) >= 0
+}
+
 // Err returns why the subscription ended, nil while it goes on.
 func (s *Subscription) Err() error {
 	s.mu.Lock()
@@ -227,35 +268,43 @@ func (s *Subscription) Close() {
 func (s *Subscription) queued() int { return len(s.queue) - s.head }
 
 // take returns what can be returned at once: a message, or the error once there is none left.
-func (s *Subscription) take() (*Message, error, bool) { //nolint:revive // the error is a state here, not a failure
+func (s *Subscription) take() (Message, error, bool) { //nolint:revive // the error is a state here, not a failure
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var m *Message
-	switch {
-	case len(s.pending) > 0:
-		m, s.pending = s.pending[0], s.pending[1:]
-	case s.queued() > 0:
-		m = s.queue[s.head]
-		s.queue[s.head] = nil
-		s.head++
-		s.bytes -= m.footprint()
-		if s.head == len(s.queue) {
-			s.queue, s.head = s.queue[:0], 0
+	if m, ok := s.takeHeld(); ok {
+		return m, nil, true
+	}
+	for {
+		var m *Message
+		switch {
+		case len(s.pending) > 0:
+			m, s.pending = s.pending[0], s.pending[1:]
+		case s.queued() > 0:
+			m = s.queue[s.head]
+			s.queue[s.head] = nil
+			s.head++
+			s.bytes -= m.footprint()
+			if s.head == len(s.queue) {
+				s.queue, s.head = s.queue[:0], 0
+			}
+		default:
+			return Message{}, s.err, false
 		}
-	default:
-		return nil, s.err, false
-	}
-	if !m.Signal {
+		if m.Signal {
+			return *m, nil, true
+		}
 		s.delivered = m.Position
+		if c := s.conflators[m.Channel]; c == nil || c.passes(m) {
+			return *m, nil, true
+		}
 	}
-	return m, nil, true
 }
 
 // push queues a message for a live subscription. Called by the hub under its lock, with the number of its batch.
 func (s *Subscription) push(m *Message, batch int64, c *counters) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil || (!m.Signal && (!s.attached || m.Position <= s.through)) {
+	if s.err != nil || !m.Signal && s.holds(m) || (!m.Signal && (!s.attached || m.Position <= s.through)) {
 		return
 	}
 	waiting := s.queued()
@@ -295,10 +344,16 @@ func (s *Subscription) overflow(m *Message, c *counters) {
 	}
 }
 
-// detach makes a live subscription read on from the database behind a position: its payload wasn't fetched along.
-func (s *Subscription) detach(position int64) {
+// lack makes a live subscription read on from the database before a message whose payload wasn't fetched along.
+func (s *Subscription) lack(m *Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c := s.conflators[m.Channel]; c != nil && c.interval > 0 {
+		c.fetch = true
+		s.signalWake()
+		return
+	}
+	position := m.Position - 1
 	if !s.attached || s.through > position {
 		return
 	}
@@ -313,6 +368,7 @@ func (s *Subscription) detach(position int64) {
 func (s *Subscription) detachBefore(from, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.refetch()
 	if !s.attached || s.through >= to {
 		return
 	}
@@ -327,6 +383,7 @@ func (s *Subscription) end(err error, atOnce bool) {
 	defer s.mu.Unlock()
 	if atOnce {
 		s.pending, s.queue, s.head, s.bytes = nil, nil, 0, 0
+		s.letGo()
 	}
 	if s.err == nil {
 		s.err = err
@@ -340,35 +397,4 @@ func (s *Subscription) signalWake() {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// check refuses places that no message ever carried.
-func (s Start) check() error {
-	if s.kind != startPosition && s.kind != startOffset {
-		return nil
-	}
-	if s.epoch() == "" || s.position.Position < 0 || s.offset.Seq < 0 {
-		given := s.position.String()
-		if s.kind == startOffset {
-			given = s.offset.String()
-		}
-		return &ArgumentError{
-			Argument: "from",
-			Problem:  fmt.Sprintf("%q is no place to resume from: it has no epoch, or a negative number", given),
-			Fix:      "Take it from a message, or start from now or from the beginning",
-		}
-	}
-	return nil
-}
-
-// epoch returns the epoch that a start was given for, "" if it needs none.
-func (s Start) epoch() string {
-	switch s.kind {
-	case startPosition:
-		return s.position.Epoch
-	case startOffset:
-		return s.offset.Epoch
-	case startNow, startBeginning:
-	}
-	return ""
 }

@@ -30,6 +30,8 @@ type NodeConfig struct {
 	Subscriptions []SubscriptionConfig
 	// Tourists subscribe here and there for a moment, from positions seen before.
 	Tourists bool
+	// Brief has readers of the channels that are kept only for a moment.
+	Brief    bool
 	Channels []string
 	Verbose  bool
 }
@@ -107,6 +109,11 @@ func RunNode() {
 	}
 	if n.cfg.Tourists {
 		all.Go(func() { n.tour(ctx, rand.New(rand.NewPCG(n.cfg.Seed, 99))) })
+	}
+	if n.cfg.Brief {
+		for i := range briefChannels {
+			all.Go(func() { n.visitBrief(ctx, briefChannel(i), rand.New(rand.NewPCG(n.cfg.Seed, uint64(200+i)))) })
+		}
 	}
 	for {
 		stats := n.engine.Stats()

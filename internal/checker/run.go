@@ -139,6 +139,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.migrate(ctx); err != nil {
 		return r.report(), err
 	}
+	if err := r.startBrief(ctx); err != nil {
+		return r.report(), err
+	}
 	if err := r.startNodes(ctx, random); err != nil {
 		return r.report(), err
 	}
@@ -150,6 +153,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return r.report(), err
 	}
+	writers.Go(func() { r.publishBrief(writing) })
 	writers.Go(func() { r.showProgress(writing) })
 	err = r.strikeFaults(ctx, random, o.Duration)
 	stopWriting()
@@ -223,7 +227,7 @@ func (r *runner) startNodes(ctx context.Context, random *rand.Rand) error {
 		name := string(rune('A' + i))
 		one := r.channels[random.IntN(channelCount)]
 		cfg := NodeConfig{
-			Name: name, URL: r.options.URL, Seed: random.Uint64(), Channels: r.channels, Verbose: r.options.Verbose, Tourists: true,
+			Name: name, URL: r.options.URL, Seed: random.Uint64(), Channels: r.channels, Verbose: r.options.Verbose, Tourists: true, Brief: true,
 			RingMessages: []int{4, 64, 512}[random.IntN(3)],
 			Subscriptions: []SubscriptionConfig{
 				{Name: name + "-all", Channels: r.channels},

@@ -26,6 +26,9 @@ func (r *runner) settle(ctx context.Context) (*Truth, error) {
 		return nil, err
 	}
 	r.note("every message is in the log")
+	if err := r.awaitBrief(ctx, conn); err != nil {
+		return nil, err
+	}
 	truth, err := r.load(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -135,14 +138,14 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) (*Truth, error) {
 			return err
 		}
 		rows, err := tx.Query(ctx, `SELECT l.position, l.seq, l.message_id, c.name
-			FROM trunkline.log l JOIN trunkline.channel c ON c.id = l.channel_id ORDER BY l.position`)
+			FROM trunkline.log l JOIN trunkline.channel c ON c.id = l.channel_id WHERE c.name LIKE 'check:%' ORDER BY l.position`)
 		if err != nil {
 			return err
 		}
 		if truth.Log, err = pgx.CollectRows(rows, pgx.RowToStructByPos[LogRow]); err != nil {
 			return err
 		}
-		if rows, err = tx.Query(ctx, "SELECT id, channel, payload FROM trunkline.message"); err != nil {
+		if rows, err = tx.Query(ctx, "SELECT id, channel, payload FROM trunkline.message WHERE channel LIKE 'check:%'"); err != nil {
 			return err
 		}
 		table, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Stored])
