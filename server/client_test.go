@@ -2,15 +2,18 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,12 +48,29 @@ func serve(t *testing.T, databaseURL string, opts Options, bridge ...string) *se
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(h.Close)
 	s := &service{engine: engine, handler: h, ended: make(chan error, 100)}
 	h.ended = func(err error) { s.ended <- err }
 	s.server = httptest.NewServer(h)
 	t.Cleanup(s.server.Close)
 	t.Cleanup(s.server.CloseClientConnections)
+	select {
+	case <-h.loaded:
+	case <-ctx.Done():
+		t.Fatal("the server never learned who may do what")
+	}
 	return s
+}
+
+// gone waits until a stream has ended.
+func (s *service) gone(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-s.ended:
+		t.Logf("a stream ended: %v", err)
+	case <-time.After(patience):
+		t.Fatal("the stream doesn't end")
+	}
 }
 
 func stop(t *testing.T, engine *trunkline.Engine) {
@@ -64,7 +84,7 @@ func stop(t *testing.T, engine *trunkline.Engine) {
 
 func newService(t *testing.T) *service {
 	t.Helper()
-	return serve(t, pgtest.Database(t), Options{})
+	return serve(t, pgtest.Database(t), Options{Open: true})
 }
 
 func (s *service) publish(t *testing.T, channel, payload string) int64 {
@@ -115,11 +135,20 @@ type client struct {
 // open requests a stream, and reads its first block.
 func (s *service) open(t *testing.T, query, lastEventID string) (*client, block) {
 	t.Helper()
+	return s.openAs(t, "", query, lastEventID)
+}
+
+// openAs does so with a token or key.
+func (s *service) openAs(t *testing.T, token, query, lastEventID string) (*client, block) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.URL+"/v1/stream?"+query, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	if lastEventID != "" {
 		request.Header.Set("Last-Event-ID", lastEventID)
@@ -207,3 +236,25 @@ func (c *client) ends(t *testing.T) {
 }
 
 func channels(names ...string) string { return url.Values{"channel": names}.Encode() }
+
+// lines are what was logged, all of it.
+type lines struct {
+	mu      sync.Mutex
+	written bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written.Write(b)
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written.String()
+}
+
+func (l *lines) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

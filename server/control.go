@@ -100,7 +100,12 @@ func (s *Server) carryOut(ctx context.Context, command controlMessage) error {
 	case "namespaces":
 		// The engine reads the rows; what depends on them is told by it.
 	case "apikeys":
-		return s.gate.Load(ctx)
+		if err := s.gate.Load(ctx); err != nil {
+			return err
+		}
+		for _, c := range s.connected {
+			c.Recheck(ctx) // those with a key that was revoked
+		}
 	case "revoke":
 		if err := s.gate.Load(ctx); err != nil {
 			return err

@@ -9,13 +9,13 @@ import (
 	"github.com/trunkline/trunkline"
 )
 
-// appendEvent appends a message, or a signal, as a block of an event stream.
-func appendEvent(b []byte, m *trunkline.Message) []byte {
+// appendEvent appends a message, or a signal, as a block of an event stream. A message's id says from where to resume.
+func appendEvent(b []byte, m *trunkline.Message, resume trunkline.Position) []byte {
 	if m.Signal {
 		b = append(b, "event: signal\n"...)
 	} else {
 		b = append(b, "id: "...)
-		b = appendPosition(b, m.LogPosition())
+		b = appendPosition(b, resume)
 		b = append(b, "\nevent: message\n"...)
 	}
 	b = append(b, `data: {"channel":`...)
@@ -25,15 +25,15 @@ func appendEvent(b []byte, m *trunkline.Message) []byte {
 		b = strconv.AppendInt(b, m.Seq, 10)
 		b = append(b, `,"id":`...)
 		b = strconv.AppendInt(b, m.ID, 10)
+		if m.Skipped > 0 {
+			b = append(b, `,"skipped":`...)
+			b = strconv.AppendInt(b, m.Skipped, 10)
+		}
 	}
 	b = append(b, `,"at":"`...)
-	b = m.CreatedAt.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z07:00")
+	b = appendTime(b, m.CreatedAt)
 	b = append(b, `","sender":`...)
-	if m.Sender == "" {
-		b = append(b, "null"...)
-	} else {
-		b = appendString(b, m.Sender)
-	}
+	b = appendSender(b, m.Sender)
 	b = append(b, `,"payload":`...)
 	b = appendOneLine(b, m.Payload)
 	return append(b, "}\n\n"...)
@@ -83,6 +83,13 @@ func appendReset(b []byte, reason string, now trunkline.Position, cause error) [
 	return append(b, "\n\n"...)
 }
 
+// appendEnd tells a client that it isn't to come back.
+func appendEnd(b []byte, why *ending) []byte {
+	b = append(b, "event: end\ndata: "...)
+	b = append(b, bytes.TrimSuffix(jsonOf(why), []byte("\n"))...)
+	return append(b, "\n\n"...)
+}
+
 func appendRetry(b []byte, d time.Duration) []byte {
 	b = append(b, "retry: "...)
 	b = strconv.AppendInt(b, d.Milliseconds(), 10)
@@ -95,10 +102,25 @@ func appendPosition(b []byte, p trunkline.Position) []byte {
 	return strconv.AppendInt(b, p.Position, 10)
 }
 
+// appendString appends a text as JSON. Most are names, which stand for themselves.
 func appendString(b []byte, s string) []byte {
-	quoted, err := json.Marshal(s)
-	if err != nil {
-		return append(b, `""`...) // a string always marshals
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return append(b, bytes.TrimSuffix(jsonOf(s), []byte("\n"))...)
+		}
 	}
-	return append(b, quoted...)
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z07:00")
+}
+
+func appendSender(b []byte, sender string) []byte {
+	if sender == "" {
+		return append(b, "null"...)
+	}
+	return appendString(b, sender)
 }

@@ -2,18 +2,13 @@ package server
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 )
 
-// listenGrace is how long the LISTEN connection may be down before that counts: a restart of the database takes less.
-const listenGrace = 5 * time.Second
-
 // health is what /healthz says.
 type health struct {
-	Status     string       `json:"status"` // ok, starting, or degraded
-	Reason     string       `json:"reason,omitempty"`
+	Status     string       `json:"status"` // ok, or starting
 	Epoch      string       `json:"epoch,omitempty"`
 	Position   int64        `json:"position"`
 	Sequencing bool         `json:"sequencing"` // whether this node writes the log
@@ -26,33 +21,29 @@ type healthListen struct {
 	Since time.Time `json:"since"`
 }
 
-// health answers whether this process does its work: 200, or 503 with the reason. One that has lost its database for
-// longer than a restart takes does not, although it goes on trying.
-func (h *Server) health(w http.ResponseWriter, r *http.Request) {
+// health answers that this process is alive, which it is as long as it answers: to start it anew because its database is away
+// would cure nothing, and cost its clients their connections. Whether it does its work is for /readyz to say.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, "GET, HEAD", http.MethodGet, http.MethodHead) {
 		return
 	}
-	state := h.engine.State()
+	state := s.engine.State()
 	answer := health{
 		Status: "ok", Epoch: state.Log.Epoch, Position: state.Log.Position, Sequencing: state.Sequencing,
 		Listen:  healthListen{Up: state.Listen.Up, Since: state.Listen.Since.UTC()},
-		Streams: h.streams.Load(),
+		Streams: s.streams.Load(),
 	}
-	code := http.StatusOK
-	switch down := time.Since(state.Listen.Since); {
-	case state.Log.IsZero():
-		answer.Status, code = "starting", http.StatusServiceUnavailable
-		answer.Reason = "the engine has not started"
-	case !state.Listen.Up && down > listenGrace:
-		answer.Status, code = "degraded", http.StatusServiceUnavailable
-		answer.Reason = fmt.Sprintf("the connection that listens to the database has been down for %s", down.Round(time.Second))
-		if state.Listen.Err != nil {
-			answer.Reason += ": " + state.Listen.Err.Error()
-		}
+	if state.Log.IsZero() {
+		answer.Status = "starting"
 	}
-	body, err := json.Marshal(answer)
+	s.answer(w, http.StatusOK, answer)
+}
+
+// answer writes JSON that is true at this moment only.
+func (s *Server) answer(w http.ResponseWriter, code int, value any) {
+	body, err := json.Marshal(value)
 	if err != nil {
-		h.log.Error("the health answer can't be written", "error", err)
+		s.log.Error("an answer can't be written", "error", err)
 		problemf(w, http.StatusInternalServerError, "the answer can't be written")
 		return
 	}

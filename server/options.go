@@ -61,6 +61,15 @@ type RPCRequest struct {
 	Data     json.RawMessage // as sent: JSON of JSON clients, any bytes of Protobuf clients
 }
 
+// An RPCError is one that the client is told; of others it learns only that the call failed.
+type RPCError struct {
+	Code      uint32 // 400 to 1999
+	Message   string
+	Temporary bool // asking again may help
+}
+
+func (e *RPCError) Error() string { return fmt.Sprintf("%d: %s", e.Code, e.Message) }
+
 // Limits bound what clients can take. Zero fields mean their defaults.
 type Limits struct {
 	// Connections of all kinds that a node holds at once. Default 20,000: a gigabyte, at about 50 kB each.
@@ -107,6 +116,9 @@ func (o Options) withDefaults() Options {
 	o.Limits = o.Limits.withDefaults()
 	return o
 }
+
+// DefaultLimits returns the limits that zero fields stand for.
+func DefaultLimits() Limits { return Limits{}.withDefaults() }
 
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.Connections, 20_000)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/trunkline/trunkline"
 )
@@ -11,11 +12,14 @@ import (
 // maxChannels is how many channels one stream may carry.
 const maxChannels = 100
 
+// streamPath is where streams are.
+const streamPath = "/v1/stream"
+
 // streamRequest is what a client asks /v1/stream for.
 type streamRequest struct {
 	channels []string
 	since    trunkline.Position // zero: not given
-	whole    bool               // from the beginning
+	whole    bool               // from the beginning; since isn't given then
 }
 
 // start is where the stream begins. The zero request begins now.
@@ -35,18 +39,19 @@ func parseStreamRequest(query, lastEventID string) (streamRequest, error) {
 	var q streamRequest
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return q, fmt.Errorf("the query can't be read (%w): write special characters as %%XX", err)
+		// Without the cause: it repeats a piece of the query, which may be one of a token.
+		return q, errors.New("the query can't be read: write special characters as %XX, and separate parameters with &")
 	}
 	for name, given := range values {
 		switch name {
 		case "channel":
 			q.channels = given
-		case "since", "from":
+		case "since", "from", "token":
 			if len(given) > 1 {
 				return q, fmt.Errorf("%s is given %d times: give it once", name, len(given))
 			}
 		default:
-			return q, fmt.Errorf("there is no parameter %q: use channel, since and from", clip(name))
+			return q, fmt.Errorf("there is no parameter %q: use channel, since, from and token", clip(name))
 		}
 	}
 	if err := q.checkChannels(); err != nil {
@@ -70,6 +75,7 @@ func parseStreamRequest(query, lastEventID string) (streamRequest, error) {
 		}
 	}
 	if lastEventID != "" {
+		q.whole = false
 		if q.since, err = trunkline.ParsePosition(lastEventID); err != nil {
 			return q, fmt.Errorf("header Last-Event-ID: %w", err)
 		}
@@ -89,5 +95,7 @@ func (q *streamRequest) checkChannels() error {
 			return err
 		}
 	}
+	slices.Sort(q.channels)
+	q.channels = slices.Compact(q.channels)
 	return nil
 }

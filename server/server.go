@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/server/internal/auth"
@@ -25,10 +26,14 @@ import (
 type Server struct {
 	engine  *trunkline.Engine
 	gate    *auth.Gate
+	live    *live
 	options Options
 	log     *slog.Logger
 	mux     *http.ServeMux
 	closing closing
+	web     *web
+	metrics *metrics
+	pings   pings
 	streams atomic.Int64 // open at this moment
 	// connected are the connections that commands reach.
 	connected []connected
@@ -55,20 +60,37 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{engine: engine, options: opts, log: opts.Logger, mux: http.NewServeMux(), loaded: make(chan struct{})}
-	// Until the engine knows its namespaces.
-	namespace := func(channel string) trunkline.Namespace { return trunkline.Namespace{Name: trunkline.NamespaceOf(channel)} }
-	namespaces := func() []trunkline.Namespace { return nil }
 	var err error
 	s.gate, err = auth.New(auth.Config{
 		Pool: engine.Pool(), Logger: s.log, Open: opts.Open, Secret: opts.JWTSecret, PublicKeys: opts.JWTPublicKeys, JWKSURL: opts.JWKSURL,
-		Issuer: opts.JWTIssuer, Audience: opts.JWTAudience, Skew: opts.ClockSkew, Namespace: namespace, Namespaces: namespaces,
+		Issuer: opts.JWTIssuer, Audience: opts.JWTAudience, Skew: opts.ClockSkew, Namespace: engine.Namespace, Namespaces: engine.Namespaces,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.pings.ping = engine.Pool().Ping
+	if s.metrics, err = newMetrics(s); err != nil {
+		s.gate.Close()
+		return nil, err
+	}
+	if s.web, err = newWeb(opts, s.gate); err != nil {
+		s.gate.Close()
+		return nil, err
+	}
+	s.web.onRefusal = func(limit string) { s.metrics.refused.WithLabelValues(limit).Inc() }
+	s.web.onSent = func(messages int) { s.metrics.streamed.Add(float64(messages)) }
+	s.web.onSlow = s.metrics.dropped.Inc
+	if s.live, err = newLive(s); err != nil {
+		s.gate.Close()
+		return nil, err
+	}
+	s.connected = append(s.connected, s.web.streams, s.live)
 	s.life, s.endLife = context.WithCancel(context.Background())
-	s.mux.HandleFunc("/v1/stream", s.localOnly(s.stream))
+	s.mux.HandleFunc(streamPath, s.stream)
+	s.mux.Handle("/v1/", newREST(s))
 	s.mux.HandleFunc("/healthz", s.health)
+	s.mux.HandleFunc("/readyz", s.ready)
+	s.mux.HandleFunc("/metrics", s.metricsForInsiders)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problemf(w, http.StatusNotFound, "there is nothing at %s: see /v1/docs", clip(r.URL.Path))
 	})
@@ -77,16 +99,26 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	s.mux.ServeHTTP(w, r)
+	defer s.closing.enter()()
+	if r, ok := s.admit(w, r); ok {
+		s.mux.ServeHTTP(w, r)
+	}
 }
 
 // Close ends what is still connected and waits for what runs in the background. Drain first, to let clients leave in turn.
 func (s *Server) Close() {
 	s.endLife()
 	s.running.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := s.live.Close(ctx); err != nil {
+		s.log.Warn("not all realtime clients could be told that the server stops", "error", err)
+	}
 	s.gate.Close()
 }
+
+// closeTimeout bounds how long clients may take to be told that the server stops.
+const closeTimeout = 2 * time.Second
 
 // allow refuses other methods than those given.
 func allow(w http.ResponseWriter, r *http.Request, allowed string, methods ...string) bool {

@@ -6,52 +6,103 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/server/internal/auth"
 )
 
 const (
 	// maxPending is how much may gather before it is written although more is there to be sent, in bytes.
 	maxPending = 64 << 10
-	// maxDelay is how long something written may wait for the company of what is being read from the database.
-	maxDelay = 20 * time.Millisecond
 	// bridgeWait is how long a stream waits for its bridged channels to be listened to.
 	bridgeWait = 5 * time.Second
 )
 
 // stream serves /v1/stream.
-func (h *Server) stream(w http.ResponseWriter, r *http.Request) {
+func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, "GET", http.MethodGet) {
 		return
 	}
+	if began, err := s.serveStream(w, r); began && s.ended != nil {
+		s.ended(err)
+	}
+}
+
+// serveStream lets a client in and serves it. It tells whether the stream began, and why it ended.
+func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) (began bool, err error) {
 	query, err := parseStreamRequest(r.URL.RawQuery, r.Header.Get("Last-Event-ID"))
 	if err != nil {
-		problemf(w, http.StatusBadRequest, "%s", err)
-		return
+		s.refuse(w, r, problemOf(http.StatusBadRequest, "%s", err))
+		return false, nil
 	}
-	if h.streams.Add(1) > int64(h.options.Limits.Connections) {
-		h.streams.Add(-1)
-		w.Header().Set("Retry-After", "5")
-		problemf(w, http.StatusServiceUnavailable, "%d streams are open, which is the most: try again later", h.options.Limits.Connections)
-		return
+	leave, refusal := s.web.occupancy.connect(s.web.proxies.client(r))
+	if refusal != nil {
+		s.refuse(w, r, refusal)
+		return false, nil
+	}
+	defer leave()
+	identity, refusal := s.identify(r)
+	if refusal != nil {
+		s.refuse(w, r, refusal)
+		return false, nil
+	}
+	if leave, refusal = s.web.occupancy.identify(identity.User); refusal != nil {
+		s.refuse(w, r, refusal)
+		return false, nil
+	}
+	defer leave()
+
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(s.closing.of(r), func() { cancel(errDrained) })()
+	defer context.AfterFunc(s.life, func() { cancel(errDrained) })()
+	l := &listener{id: requestID(r.Context()), identity: identity, channels: query.channels, cancel: cancel}
+	if !identity.ExpiresAt.IsZero() {
+		expiry := time.AfterFunc(time.Until(identity.ExpiresAt), func() {
+			cancel(&ending{"expired", "the token has expired: connect again with a new one"})
+		})
+		defer expiry.Stop()
+	}
+	// In this order: what is revoked from here on ends the stream, what was revoked before is known.
+	s.web.streams.add(l)
+	defer s.web.streams.remove(l)
+	if refusal := s.permit(ctx, l, &query); refusal != nil {
+		s.refuse(w, r, refusal)
+		return false, nil
 	}
 
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(h.closing.of(r), cancel)() // the server's, which outlives this request
+	s.streams.Add(1)
+	defer s.streams.Add(-1)
+	log := s.log.With("request_id", l.id, "user", identity.User)
+	log.Debug("a stream begins", "channels", len(query.channels))
+	out := &stream{server: s, w: w, control: http.NewResponseController(w), whole: query.whole}
+	err = out.run(ctx, &query)
+	log.Debug("a stream ended", "reason", err)
+	var slow *trunkline.SlowConsumerError
+	if errors.As(err, &slow) || errors.Is(err, os.ErrDeadlineExceeded) {
+		s.web.onSlow()
+	}
+	return true, err
+}
 
-	s := &stream{server: h, w: w, control: http.NewResponseController(w), whole: query.whole && query.since.IsZero()}
-	err = func() error {
-		defer h.streams.Add(-1) // also if it panics
-		return s.run(ctx, query)
-	}()
-	if err != nil && ctx.Err() == nil {
-		h.log.Debug("a stream ended", "error", err, "peer", r.RemoteAddr)
+// permit asks whether somebody may have the stream: follow each of its channels, and read their history if it begins before
+// what a client of it could have seen.
+func (s *Server) permit(ctx context.Context, l *listener, query *streamRequest) *problem {
+	if err := s.gate.Check(ctx, l.identity); err != nil {
+		return asProblem(asRefusal(err))
 	}
-	if h.ended != nil {
-		h.ended(err)
+	denied, refusal := allowAll(ctx, s.gate, l.identity, l.channels, auth.Subscribe)
+	if refusal == nil && query.whole {
+		denied, refusal = allowAll(ctx, s.gate, l.identity, l.channels, auth.History)
 	}
+	if refusal == nil {
+		return nil
+	}
+	p := asProblem(refusal)
+	p.Channels = denied
+	return p
 }
 
 // A stream is one response under way. Its handler's goroutine alone uses it.
@@ -62,13 +113,17 @@ type stream struct {
 	sub     *trunkline.Subscription
 	whole   bool   // it began at the beginning
 	pending []byte // to be written
+	count   int    // of messages in it
+	// conflated is set once a message came from a channel that is conflated.
+	conflated bool
 }
 
-// run sends the stream until the client goes, the engine or the server stops, or the position can't be resumed.
-func (s *stream) run(ctx context.Context, query streamRequest) error {
+// run sends the stream until the client goes, ctx ends, the engine stops, or the position can't be resumed.
+func (s *stream) run(ctx context.Context, query *streamRequest) error {
 	subscribeCtx, cancel := context.WithTimeout(ctx, bridgeWait)
 	defer cancel()
-	sub, err := s.server.engine.Subscribe(subscribeCtx, query.channels, trunkline.SubscribeOptions{From: query.start(), Signals: true})
+	sub, err := s.server.engine.Subscribe(subscribeCtx, query.channels,
+		trunkline.SubscribeOptions{From: query.start(), Signals: true, Conflate: true})
 	var argument *trunkline.ArgumentError
 	switch {
 	case err == nil:
@@ -77,9 +132,9 @@ func (s *stream) run(ctx context.Context, query streamRequest) error {
 	case errors.As(err, &argument):
 		problemf(s.w, http.StatusBadRequest, "%s", err)
 		return err
-	case errors.Is(err, trunkline.ErrClosed):
+	case errors.Is(err, trunkline.ErrClosed), errors.Is(err, trunkline.ErrNotStarted):
 		s.w.Header().Set("Retry-After", "5")
-		problemf(s.w, http.StatusServiceUnavailable, "the server is stopping: try again later")
+		problemf(s.w, http.StatusServiceUnavailable, "the server is starting or stopping: try again later")
 		return err
 	}
 	// Whatever else is wrong is told in the stream: after any status but 200 an EventSource never comes back.
@@ -100,27 +155,29 @@ func (s *stream) begin() {
 	header := s.w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-cache, no-transform")
-	header.Set("X-Accel-Buffering", "no")
+	header.Set("X-Accel-Buffering", "no") // nginx would gather it
 	s.w.WriteHeader(http.StatusOK)
 	retry := s.server.options.Retry
 	s.pending = appendRetry(s.pending, retry/2+rand.N(retry))
 }
 
-// deliver sends messages as they come, until the subscription or ctx ends.
+// deliver sends messages as they come, until the subscription or ctx ends. What is there at once leaves in one write.
 func (s *stream) deliver(ctx context.Context) error {
 	beat, cancel := s.untilHeartbeat(ctx)
 	defer func() { cancel() }()
-	for {
-		m, err := s.next(ctx, beat)
+	for ctx.Err() == nil { // whoever may no longer listen gets nothing more, be it there already
+		m, err := s.sub.Next(beat)
 		switch {
 		case err == nil:
-			s.pending = appendEvent(s.pending, &m)
-			if !s.more() || len(s.pending) >= maxPending {
+			s.pending = appendEvent(s.pending, &m, s.positionOf(&m))
+			s.count++
+			if len(s.pending) >= maxPending || !s.sub.Ready() {
 				if err := s.flush(); err != nil {
 					return err
 				}
 			}
-		case beat.Err() == nil || ctx.Err() != nil:
+		case ctx.Err() != nil:
+		case beat.Err() == nil:
 			return err
 		default:
 			if err := s.heartbeat(); err != nil {
@@ -130,33 +187,20 @@ func (s *stream) deliver(ctx context.Context) error {
 			beat, cancel = s.untilHeartbeat(ctx)
 		}
 	}
+	return context.Cause(ctx)
+}
+
+// positionOf is the place from where the stream resumes after a message: the message's own, unless messages are left out or
+// delayed on their way, so that it isn't where the others are.
+func (s *stream) positionOf(m *trunkline.Message) trunkline.Position {
+	if s.conflated = s.conflated || s.server.engine.Namespace(m.Channel).Conflate > 0; s.conflated {
+		return s.sub.Position()
+	}
+	return m.LogPosition()
 }
 
 func (s *stream) untilHeartbeat(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.server.options.Heartbeat)
-}
-
-// next returns the next message. What is pending does not wait for it longer than a moment.
-func (s *stream) next(ctx, beat context.Context) (trunkline.Message, error) {
-	if len(s.pending) > 0 {
-		soon, cancel := context.WithTimeout(beat, maxDelay)
-		defer cancel()
-		m, err := s.sub.Next(soon)
-		if err == nil || soon.Err() == nil || ctx.Err() != nil {
-			return m, err
-		}
-		if err := s.flush(); err != nil {
-			return m, err
-		}
-	}
-	return s.sub.Next(beat)
-}
-
-// more tells whether the next message is there already, or being read, so that this one need not be written by itself.
-func (s *stream) more() bool {
-	// In this order: the subscription has had everything up to where the log was just before, or lacks some of it.
-	end := s.server.engine.State().Log.Position
-	return s.sub.Position().Position < end
 }
 
 // heartbeat proves that the stream is alive, and moves the client's resume point on: the log may have grown although its
@@ -183,8 +227,11 @@ func (s *stream) end(cause error) error {
 	var epoch *trunkline.EpochError
 	var beyond *trunkline.BeyondLogError
 	var trimmed *trunkline.TrimmedError
+	var final *ending
 	reason := ""
 	switch {
+	case errors.As(cause, &final):
+		s.pending = appendEnd(s.pending, final)
 	case errors.As(cause, &epoch):
 		reason = "epoch"
 	case errors.As(cause, &beyond):
@@ -221,6 +268,8 @@ func (s *stream) flush() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}
+	s.server.web.onSent(s.count)
+	s.count = 0
 	if s.pending = s.pending[:0]; cap(s.pending) > 2*maxPending {
 		s.pending = nil // after a large message
 	}

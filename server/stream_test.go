@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,7 +175,7 @@ func TestStreamOfManyChannelsKeepsTheLogsOrder(t *testing.T) {
 }
 
 func TestStreamCarriesSignalsWithoutAnID(t *testing.T) {
-	s := serve(t, pgtest.Database(t), Options{}, "raw")
+	s := serve(t, pgtest.Database(t), Options{Open: true}, "raw")
 	c, first := s.open(t, channels("news", "raw"), "")
 	if _, err := s.engine.Signal(t.Context(), trunkline.Publication{Channel: "news", Payload: []byte(`{"typing":true}`), Sender: "bob"}); err != nil {
 		t.Fatal(err)
@@ -273,7 +271,7 @@ func TestStreamResetsWhereMessagesWereTrimmed(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Another node, without memory of what is gone.
-	other := serve(t, s.engine.Pool().Config().ConnString(), Options{})
+	other := serve(t, s.engine.Pool().Config().ConnString(), Options{Open: true})
 	late, _ := other.open(t, channels("news"), since.String())
 	if b := late.firstReset(t); !strings.Contains(b.data, `"reason":"trimmed"`) {
 		t.Errorf("reset %+v", b)
@@ -304,7 +302,7 @@ func (c *client) currentOr(t *testing.T) block {
 }
 
 func TestStreamHeartbeatMovesTheResumePoint(t *testing.T) {
-	s := serve(t, pgtest.Database(t), Options{Heartbeat: 50 * time.Millisecond})
+	s := serve(t, pgtest.Database(t), Options{Open: true, Heartbeat: 50 * time.Millisecond})
 	c, first := s.open(t, channels("quiet"), "")
 	b := c.block(t)
 	if b.comment == "" || b.id != first.id || b.data != "" || b.event != "" {
@@ -350,7 +348,7 @@ func TestStreamEndsWithTheServer(t *testing.T) {
 }
 
 func TestStreamDropsAStalledReader(t *testing.T) {
-	s := serve(t, pgtest.Database(t), Options{WriteTimeout: 100 * time.Millisecond})
+	s := serve(t, pgtest.Database(t), Options{Open: true, WriteTimeout: 100 * time.Millisecond})
 	conn, err := net.Dial("tcp", s.server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -392,182 +390,6 @@ func TestStreamDropsAStalledReader(t *testing.T) {
 	}
 }
 
-func TestStreamsAreLimited(t *testing.T) {
-	s := serve(t, pgtest.Database(t), Options{Limits: Limits{Connections: 2}})
-	s.open(t, channels("a"), "")
-	c, _ := s.open(t, channels("b"), "")
-	status, p := s.problem(t, http.MethodGet, "/v1/stream?channel=c", nil)
-	if status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "2 streams") {
-		t.Errorf("status %d: %+v", status, p)
-	}
-	c.response.Body.Close()
-	if err := <-s.ended; err == nil {
-		t.Error("a stream that its client left ended without a reason")
-	}
-	s.open(t, channels("c"), "")
-}
-
-func TestStreamRefusesBadRequests(t *testing.T) {
-	s := newService(t)
-	many := make([]string, maxChannels+1)
-	for i := range many {
-		many[i] = fmt.Sprint(i)
-	}
-	for _, test := range []struct {
-		name, query, header string
-		says                []string
-	}{
-		{"no channel", "", "", []string{"no channel", "?channel=project:42&channel=news"}},
-		{"an empty channel", "channel=", "", []string{"empty", "255 bytes"}},
-		{"a long channel", channels(strings.Repeat("x", 256)), "", []string{"256 bytes", "255"}},
-		{"a control character", channels("a\nb"), "", []string{`a\nb`, "control character"}},
-		{"bytes that are no UTF-8", "channel=%ff", "", []string{"UTF-8"}},
-		{"too many channels", channels(many...), "", []string{"101 channels", "100"}},
-		{"a bad escape", "channel=%zz", "", []string{"%zz"}},
-		{"an unknown parameter", "channel=a&chanel=b", "", []string{"chanel"}},
-		{"a bare position", "channel=a&since=17", "", []string{`"17"`, "EPOCH:POSITION"}},
-		{"an empty position", "channel=a&since=", "", []string{`""`, "EPOCH:POSITION"}},
-		{"two positions", "channel=a&since=x:1&since=x:2", "", []string{"2 times"}},
-		{"since and from", "channel=a&since=x:1&from=beginning", "", []string{"exclude"}},
-		{"an unknown from", "channel=a&from=yesterday", "", []string{"yesterday", "beginning"}},
-		{"a bad header", "channel=a", "nonsense", []string{"Last-Event-ID", "nonsense"}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			status, p := s.problem(t, http.MethodGet, "/v1/stream?"+test.query, map[string]string{"Last-Event-ID": test.header})
-			if status != http.StatusBadRequest || p.Status != status || p.Title == "" {
-				t.Errorf("status %d: %+v", status, p)
-			}
-			for _, part := range test.says {
-				if !strings.Contains(p.Detail, part) {
-					t.Errorf("%q doesn't say %q", p.Detail, part)
-				}
-			}
-		})
-	}
-}
-
-func TestStreamRefusesOtherMethods(t *testing.T) {
-	s := newService(t)
-	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodOptions, http.MethodDelete} {
-		request := httptest.NewRequestWithContext(t.Context(), method, "http://localhost/v1/stream?channel=a", http.NoBody)
-		request.RemoteAddr = "127.0.0.1:999"
-		recorder := httptest.NewRecorder()
-		s.handler.ServeHTTP(recorder, request)
-		if recorder.Code != http.StatusMethodNotAllowed || recorder.Header().Get("Allow") != "GET" {
-			t.Errorf("%s: status %d, Allow %q", method, recorder.Code, recorder.Header().Get("Allow"))
-		}
-	}
-}
-
-func TestStreamsAreForThisMachineOnly(t *testing.T) {
-	s := newService(t)
-	for _, test := range []struct {
-		name, peer, host, origin, forwarded string
-		allowed                             bool
-	}{
-		{"curl", "127.0.0.1:999", "127.0.0.1:8000", "", "", true},
-		{"by name", "127.0.0.1:999", "localhost", "", "", true},
-		{"IPv6", "[::1]:999", "[::1]:8000", "", "", true},
-		{"IPv6 without port", "[::1]:999", "[::1]", "", "", true},
-		{"a page of this machine", "127.0.0.1:999", "localhost:8000", "http://localhost:5173", "", true},
-		{"another machine", "192.0.2.7:999", "localhost:8000", "", "", false},
-		{"mapped", "[::ffff:192.0.2.7]:999", "localhost:8000", "", "", false},
-		{"a rebound name", "127.0.0.1:999", "evil.example:8000", "", "", false},
-		{"a name that begins like ours", "127.0.0.1:999", "localhost.evil.example", "", "", false},
-		{"a number that isn't", "127.0.0.1:999", "127.0.0.1.evil.example", "", "", false},
-		{"no host", "127.0.0.1:999", "", "", "", false},
-		{"a foreign page", "127.0.0.1:999", "localhost:8000", "https://evil.example", "", false},
-		{"a page without origin", "127.0.0.1:999", "localhost:8000", "null", "", false},
-		{"through a proxy", "127.0.0.1:999", "127.0.0.1:8000", "", "192.0.2.7", false},
-		{"a broken bracket", "127.0.0.1:999", "[::1", "", "", false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			// A bad parameter behind the check shows that it was passed.
-			request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/stream", http.NoBody)
-			request.RemoteAddr, request.Host = test.peer, test.host
-			if test.origin != "" {
-				request.Header.Set("Origin", test.origin)
-			}
-			if test.forwarded != "" {
-				request.Header.Set("X-Forwarded-For", test.forwarded)
-			}
-			recorder := httptest.NewRecorder()
-			s.handler.ServeHTTP(recorder, request)
-			want := http.StatusForbidden
-			if test.allowed {
-				want = http.StatusBadRequest
-			}
-			if recorder.Code != want {
-				t.Errorf("status %d, want %d: %s", recorder.Code, want, recorder.Body)
-			}
-			if got := recorder.Header().Get("Access-Control-Allow-Origin"); test.allowed && got != test.origin || !test.allowed && got != "" {
-				t.Errorf("Access-Control-Allow-Origin: %q", got)
-			}
-			if got := recorder.Header().Get("Content-Type"); got != "application/problem+json" {
-				t.Errorf("Content-Type: %q", got)
-			}
-		})
-	}
-}
-
-// problem makes a request that is to fail.
-func (s *service) problem(t *testing.T, method, path string, header map[string]string) (int, problem) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, s.server.URL+path, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range header {
-		if value != "" {
-			request.Header.Set(name, value)
-		}
-	}
-	response, err := s.server.Client().Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var p problem
-	if err := json.NewDecoder(response.Body).Decode(&p); err != nil {
-		t.Fatalf("status %d: %v", response.StatusCode, err)
-	}
-	return response.StatusCode, p
-}
-
-func TestHealth(t *testing.T) {
-	s := newService(t)
-	s.open(t, channels("a"), "")
-	response, err := s.server.Client().Get(s.server.URL + "/healthz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var answer health
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		t.Fatal(err)
-	}
-	if response.StatusCode != http.StatusOK || answer.Status != "ok" || answer.Epoch == "" || !answer.Listen.Up || answer.Streams != 1 {
-		t.Errorf("status %d: %+v", response.StatusCode, answer)
-	}
-}
-
-func TestHealthBeforeTheStart(t *testing.T) {
-	engine, err := trunkline.New(trunkline.Config{DatabaseURL: "postgres://nobody@127.0.0.1:1/nothing"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop(t, engine)
-	h, err := New(engine, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	recorder := httptest.NewRecorder()
-	h.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", http.NoBody))
-	if recorder.Code != http.StatusServiceUnavailable || !strings.Contains(recorder.Body.String(), `"starting"`) {
-		t.Errorf("status %d: %s", recorder.Code, recorder.Body)
-	}
-}
-
 func TestOptionsOutOfRange(t *testing.T) {
 	for _, opts := range []Options{{Heartbeat: time.Hour}, {WriteTimeout: -1}, {Retry: time.Millisecond}, {Limits: Limits{Connections: -1}}} {
 		if err := opts.withDefaults().validate(); err == nil {
@@ -576,48 +398,5 @@ func TestOptionsOutOfRange(t *testing.T) {
 	}
 	if _, err := New(nil, Options{}); err == nil {
 		t.Error("no engine is taken")
-	}
-}
-
-func FuzzParseStreamRequest(f *testing.F) {
-	f.Add("channel=a&channel=b&since=1f0c6a9b2e44:17", "")
-	f.Add("channel=project%3A42&from=beginning", "1f0c6a9b2e44:17")
-	f.Add("channel=%ff;x=1", "\x00:1")
-	f.Fuzz(func(t *testing.T, query, header string) {
-		q, err := parseStreamRequest(query, header)
-		if err != nil {
-			if len(err.Error()) > 1000 {
-				t.Errorf("an error of %d bytes", len(err.Error()))
-			}
-			return
-		}
-		if len(q.channels) == 0 || len(q.channels) > maxChannels {
-			t.Errorf("%d channels", len(q.channels))
-		}
-		if slices.ContainsFunc(q.channels, func(c string) bool { return trunkline.CheckChannel(c) != nil }) {
-			t.Errorf("channels %q", q.channels)
-		}
-		if header != "" && q.since.String() != canonical(header) {
-			t.Errorf("header %q gives %s", header, q.since)
-		}
-		if q.since.Position < 0 || (!q.since.IsZero() && q.since.Epoch == "") {
-			t.Errorf("since %+v", q.since)
-		}
-	})
-}
-
-func canonical(position string) string {
-	p, err := trunkline.ParsePosition(position)
-	if err != nil {
-		return "none"
-	}
-	return p.String()
-}
-
-func BenchmarkAppendEvent(b *testing.B) {
-	m := &trunkline.Message{ID: 1, Channel: "project:42", Epoch: "1f0c6a9b2e44", Seq: 1, Position: 1, Payload: []byte(strings.Repeat(" ", 200)), CreatedAt: time.Now()}
-	var buffer []byte
-	for b.Loop() {
-		buffer = appendEvent(buffer[:0], m)
 	}
 }

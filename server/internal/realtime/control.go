@@ -1,0 +1,119 @@
+package realtime
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/centrifugal/centrifuge"
+
+	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/server/internal/auth"
+)
+
+// Disconnect closes the connections of a user to this node, or only the one with an id. They aren't made again by themselves
+// (code 3503).
+func (n *Node) Disconnect(user, client string) {
+	for id, c := range n.lib.Hub().UserConnections(user) {
+		if client == "" || client == id {
+			c.Disconnect(forceDisconnect)
+		}
+	}
+}
+
+// Unsubscribe ends a user's subscriptions to a channel, for good as far as the client's side is concerned (code 2000): the
+// application has to subscribe anew.
+func (n *Node) Unsubscribe(user, channel string) {
+	for _, c := range n.lib.Hub().UserConnections(user) {
+		s := sessionOf(c)
+		s.unsubscribing.Lock()
+		if c.IsSubscribed(channel) {
+			c.Unsubscribe(channel, serverUnsubscribe)
+		}
+		s.unsubscribing.Unlock()
+	}
+}
+
+// Revoked acts on a revocation that the gate has already taken in. For a channel, the user's subscriptions to it are ended with code
+// 2601, upon which clients ask again: the gate decides anew, by what is left of the token and by the application's function, and
+// who may not is refused with error 103, for good. Else connections whose token the gate no longer accepts are closed with code
+// 3500; those made with a later token stay.
+func (n *Node) Revoked(user, channel, jti string) {
+	if channel != "" {
+		for _, c := range n.lib.Hub().UserConnections(user) {
+			if !sessionOf(c).who().Open {
+				endAccess(c, channel)
+			}
+		}
+		return
+	}
+	connections := n.lib.Hub().UserConnections(user)
+	if jti != "" {
+		connections = n.lib.Hub().Connections()
+	}
+	for _, c := range connections {
+		s := sessionOf(c)
+		id := s.who()
+		if jti != "" && id.TokenID != jti {
+			continue
+		}
+		var refusal *auth.Refusal
+		if err := n.gate.Check(n.life, id); errors.As(err, &refusal) && refusal.Code != auth.Unavailable {
+			c.Disconnect(centrifuge.Disconnect{Code: centrifuge.DisconnectInvalidToken.Code, Reason: clip(refusal.Reason, maxReason)})
+		}
+	}
+}
+
+// endAccess ends one subscription. One that the server made ends for good.
+func endAccess(c *centrifuge.Client, channel string) {
+	s := sessionOf(c)
+	s.unsubscribing.Lock()
+	defer s.unsubscribing.Unlock()
+	if c.IsSubscribed(channel) {
+		c.Unsubscribe(channel, accessChanged)
+	}
+}
+
+// settings are the namespaces as they were when clients were last told.
+type settings struct {
+	mu   sync.Mutex
+	last map[string]trunkline.Namespace
+}
+
+func byName(namespaces []trunkline.Namespace) map[string]trunkline.Namespace {
+	named := make(map[string]trunkline.Namespace, len(namespaces))
+	for _, ns := range namespaces {
+		named[ns.Name] = ns
+	}
+	return named
+}
+
+// NamespacesChanged acts on changes that the engine has already taken in: where conflation, presence or joins and leaves of a
+// namespace have changed, clients subscribe again to its channels (code 2600), under the new settings.
+func (n *Node) NamespacesChanged() {
+	n.settings.mu.Lock()
+	defer n.settings.mu.Unlock()
+	before, now := n.settings.last, byName(n.engine.Namespaces())
+	n.settings.last = now
+	n.broker.mu.RLock()
+	feeds := make([]*feed, 0, len(n.broker.feeds))
+	for _, f := range n.broker.feeds {
+		feeds = append(feeds, f)
+	}
+	n.broker.mu.RUnlock()
+	var again []string
+	for _, f := range feeds {
+		name := trunkline.NamespaceOf(f.channel)
+		was, is := before[name], now[name]
+		switch {
+		case (was.Conflate > 0) != (is.Conflate > 0): // the engine follows other changes by itself
+			f.restart()
+		case !equal(was.Presence, is.Presence) || !equal(was.JoinLeave, is.JoinLeave):
+			again = append(again, f.channel)
+		}
+	}
+	if len(again) > 0 {
+		n.broker.doubt(settingsChanged, again...)
+	}
+}
+
+func equal(a, b *bool) bool { return a == b || (a != nil && b != nil && *a == *b) }

@@ -1,0 +1,211 @@
+package realtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/centrifugal/centrifuge"
+
+	"github.com/trunkline/trunkline"
+)
+
+// A feed hands the messages of one channel to its clients, from a goroutine of its own.
+type feed struct {
+	broker  *broker
+	channel string
+	ctx     context.Context //nolint:containedctx // its life
+	stop    context.CancelFunc
+	batched atomic.Int32
+
+	mu        sync.Mutex              // held while a message is handed on
+	sub       *trunkline.Subscription // changed by run alone
+	restarted bool                    // sub was closed to be made anew
+	conflated bool
+	newest    *centrifuge.Publication // of a conflated channel
+}
+
+func (f *feed) subscribe(ctx context.Context, from trunkline.Start) error {
+	conflated := f.broker.node.engine.Namespace(f.channel).Conflate > 0
+	sub, err := f.broker.node.engine.Subscribe(ctx, []string{f.channel}, trunkline.SubscribeOptions{From: from, Signals: true, Conflate: conflated})
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sub, f.conflated = sub, conflated
+	return nil
+}
+
+func (f *feed) close() { f.stop() }
+
+// restart has the feed subscribe anew, under the settings its namespace has by now.
+func (f *feed) restart() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.restarted = true
+	f.sub.Close()
+}
+
+// takeRestarted tells, once, that restart was called.
+func (f *feed) takeRestarted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	restarted := f.restarted
+	f.restarted = false
+	return restarted
+}
+
+// run hands messages on until the feed is closed.
+func (f *feed) run() {
+	defer func() { f.sub.Close() }()
+	for {
+		m, err := f.sub.Next(f.ctx)
+		if err != nil {
+			if !f.renew(err) {
+				return
+			}
+			continue
+		}
+		f.hand(&m)
+	}
+}
+
+// hand hands a message to whoever is subscribed on this node.
+func (f *feed) hand(m *trunkline.Message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pub := publication(m)
+	position := centrifuge.StreamPosition{Offset: pub.Offset, Epoch: m.Epoch}
+	if f.conflated && !m.Signal {
+		pub.Offset = 0 // there are gaps by nature: clients don't count
+		f.newest = pub
+	}
+	f.gather(f.sub.Ready())
+	if err := f.broker.handler.HandlePublication(f.channel, pub, position, false, nil); err != nil {
+		f.broker.node.log.Warn("a message can't be handed to clients", "channel", f.channel, "id", m.ID, "error", err)
+	}
+}
+
+// greet hands the newest message of a conflated channel to a client that has just subscribed, so that it has the present state
+// at once. It may get that message twice, but never an older one after a newer.
+func (f *feed) greet(client *centrifuge.Client) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conflated && f.newest != nil {
+		_ = client.WritePublication(f.channel, f.newest, centrifuge.StreamPosition{}) // a client that is gone needs none
+	}
+}
+
+// renew subscribes again after the subscription has ended, and tells whether there is more to come.
+func (f *feed) renew(cause error) bool {
+	var slow *trunkline.SlowConsumerError
+	from, lossless, why := trunkline.FromNow(), false, insufficientState
+	switch {
+	case f.ctx.Err() != nil:
+		return false
+	case f.takeRestarted():
+		why = settingsChanged
+	case errors.Is(cause, trunkline.ErrClosed):
+		return false
+	case errors.As(cause, &slow):
+		// We were too slow, our clients needn't know.
+		from, lossless = trunkline.Since(slow.Resume), true
+	default:
+		f.broker.node.log.Info("a channel's clients have to subscribe again", "channel", f.channel, "cause", cause)
+	}
+	f.sub.Close()
+	for {
+		err := f.subscribe(f.ctx, from)
+		switch {
+		case err == nil:
+		case f.ctx.Err() != nil || errors.Is(err, trunkline.ErrClosed):
+			return false
+		default:
+			from, lossless = trunkline.FromNow(), false
+			if !pause(f.ctx, jitter(100*time.Millisecond)) {
+				return false
+			}
+			continue
+		}
+		break
+	}
+	if !lossless {
+		// Only now: whoever subscribes again must find the new subscription in place.
+		f.mu.Lock()
+		f.newest = nil
+		f.mu.Unlock()
+		f.broker.doubt(why, f.channel)
+	}
+	return true
+}
+
+// Under load messages are gathered per client and written together: one system call for many is what makes fan-out fast. A
+// message that nothing follows at once is written without delay, with what was gathered before it.
+const (
+	direct   int32 = iota // write it by itself
+	gathered              // keep it until more have come
+	flushed               // write it with what was kept
+)
+
+// maxGathered is how many messages are written at once, at most.
+const maxGathered = 32
+
+// gather decides about the next message, knowing whether another one follows at once.
+func (f *feed) gather(more bool) {
+	switch {
+	case more:
+		f.batched.Store(gathered)
+	case f.batched.Load() == gathered:
+		f.batched.Store(flushed)
+	default:
+		f.batched.Store(direct)
+	}
+}
+
+func (f *feed) batchConfig() centrifuge.ChannelBatchConfig {
+	switch f.batched.Load() {
+	case gathered:
+		return centrifuge.ChannelBatchConfig{MaxSize: maxGathered}
+	case flushed:
+		return centrifuge.ChannelBatchConfig{MaxSize: 1}
+	default:
+		return centrifuge.ChannelBatchConfig{}
+	}
+}
+
+// publication is a message as the protocol has it: offset is seq, and tags carry what else there is to know.
+func publication(m *trunkline.Message) *centrifuge.Publication {
+	tags := make(map[string]string, 4)
+	tags["at"] = m.CreatedAt.UTC().Format(time.RFC3339Nano)
+	if m.Sender != "" {
+		tags["sender"] = m.Sender
+	}
+	if m.Signal {
+		tags["signal"] = "true"
+	} else {
+		tags["id"] = strconv.FormatInt(m.ID, 10)
+	}
+	if m.Skipped > 0 {
+		tags["skipped"] = strconv.FormatInt(m.Skipped, 10)
+	}
+	return &centrifuge.Publication{Offset: uint64(m.Seq), Data: oneLine(m.Payload), Tags: tags, Time: m.CreatedAt.UnixMilli()}
+}
+
+// oneLine replaces line ends, which JSON has only between tokens, by spaces: the protocol puts one reply on a line.
+func oneLine(payload []byte) []byte {
+	if bytes.IndexByte(payload, '\n') < 0 && bytes.IndexByte(payload, '\r') < 0 {
+		return payload
+	}
+	line := bytes.Clone(payload)
+	for i, c := range line {
+		if c == '\n' || c == '\r' {
+			line[i] = ' '
+		}
+	}
+	return line
+}

@@ -1,0 +1,94 @@
+package realtime
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/centrifugal/centrifuge"
+	"golang.org/x/time/rate"
+
+	"github.com/trunkline/trunkline/server/internal/auth"
+)
+
+// How a subscription came about, as the library keeps it for us.
+const (
+	sourceClient uint8 = iota
+	sourceServer       // made by the server when the client connected: the client can't subscribe to it again by itself
+)
+
+// A session is what we know of one connection.
+type session struct {
+	node     *Node
+	id       string             // of the connection
+	client   *centrifuge.Client // set once it has connected
+	resets   int64              // the broker's, before server-side subscriptions were made
+	commands *rate.Limiter
+	excess   atomic.Int32 // commands refused in a row
+	working  atomic.Int32 // answers in the making
+
+	unsubscribing sync.Mutex // held while the server ends a subscription
+
+	mu         sync.Mutex
+	identity   *auth.Identity
+	toPublish  []publishing
+	publishing bool // somebody works on toPublish
+}
+
+func newSession(n *Node, clientID string, id *auth.Identity) *session {
+	perSecond := n.cfg.Limits.CommandRate
+	return &session{node: n, id: clientID, identity: id, commands: rate.NewLimiter(rate.Limit(perSecond), burst(perSecond))}
+}
+
+// who returns whom the session belongs to. It changes when the token is refreshed.
+func (s *session) who() *auth.Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity
+}
+
+// may asks the gate, after a look at the channel's name.
+func (s *session) may(ctx context.Context, channel string, action auth.Action) error {
+	if err := checkChannel(channel); err != nil {
+		return err
+	}
+	if err := s.node.gate.Allow(ctx, s.who(), channel, action); err != nil {
+		return refused(err)
+	}
+	return nil
+}
+
+// work answers a command in a goroutine of its own, so that the client's next command needn't wait, unless too many are under
+// way already. ctx ends with the connection.
+func (s *session) work(refuse func(error), answer func(ctx context.Context)) {
+	if s.working.Add(1) > maxWorking {
+		s.working.Add(-1)
+		s.node.metrics.refuse(reasonWorking)
+		refuse(tooMany("too many commands are being answered: wait for some"))
+		return
+	}
+	s.node.goRun(func() {
+		defer s.working.Add(-1)
+		ctx, cancel := context.WithTimeout(s.client.Context(), patience)
+		defer cancel()
+		answer(ctx)
+	})
+}
+
+// onCommand bounds how fast commands come. The first one, connect, comes before there is a session; the library takes no other
+// before it, and none after one that was refused.
+func (n *Node) onCommand(client *centrifuge.Client, e centrifuge.CommandReadEvent) error {
+	s := sessionOf(client)
+	if s == nil {
+		return nil
+	}
+	if s.commands.Allow() {
+		s.excess.Store(0)
+		return nil
+	}
+	n.metrics.refuse(reasonCommands)
+	if int(s.excess.Add(1)) > s.commands.Burst() || e.Command.Id == 0 {
+		return centrifuge.DisconnectTooManyRequests
+	}
+	return centrifuge.ErrorTooManyRequests
+}
