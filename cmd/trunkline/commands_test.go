@@ -314,7 +314,7 @@ func TestVersion(t *testing.T) {
 
 func TestEveryCommandTeachesByExample(t *testing.T) {
 	var c cli
-	parser, err := newParser(&c, newOutput(), newOutput(), func(string) (string, bool) { return "", false })
+	parser, err := newParser(&c, &configFile{}, newOutput(), newOutput(), func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,6 +112,8 @@ func (c *doctorCmd) examine(ctx context.Context, a *app, d *diagnosis) (code int
 		{"queue", e.queue, false},
 		{"sequencer", e.sequencer, false},
 		{"lag", e.lag, false},
+		{"authorization", e.authorization, false},
+		{"retention", e.retention, false},
 		{"watches", e.watches, false},
 		{"transactions", e.transactions, false},
 		{"two-phase commit", e.prepared, false},

@@ -108,16 +108,18 @@ func (e *examination) grant(ctx context.Context, format string) string {
 }
 
 func (e *examination) privileges(ctx context.Context) error {
-	var publish, read, sequence bool
+	var publish, read, sequence, serve bool
 	err := e.conn.QueryRow(ctx, `SELECT
 		has_schema_privilege('trunkline', 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'),
 		has_schema_privilege('trunkline', 'USAGE') AND has_table_privilege(l.oid, 'SELECT') AND has_table_privilege(m.oid, 'SELECT'),
-		pg_has_role(m.relowner, 'USAGE')
+		pg_has_role(m.relowner, 'USAGE'), has_table_privilege(k.oid, 'SELECT') AND has_table_privilege(r.oid, 'SELECT')
 		FROM pg_namespace n
 		JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'publish'
 		JOIN pg_class l ON l.relnamespace = n.oid AND l.relname = 'log'
 		JOIN pg_class m ON m.relnamespace = n.oid AND m.relname = 'message'
-		WHERE n.nspname = 'trunkline'`).Scan(&publish, &read, &sequence)
+		JOIN pg_class k ON k.relnamespace = n.oid AND k.relname = 'apikey'
+		JOIN pg_class r ON r.relnamespace = n.oid AND r.relname = 'revocation'
+		WHERE n.nspname = 'trunkline'`).Scan(&publish, &read, &sequence, &serve)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errors.New("the schema trunkline lacks its tables")
 	}
@@ -128,8 +130,11 @@ func (e *examination) privileges(ctx context.Context) error {
 	switch {
 	case sequence:
 		e.d.ok("privileges", "this role may publish, read and sequence")
+	case publish && read && serve:
+		e.d.ok("privileges", "this role may publish, read and serve; sequencing is for the schema's owner")
 	case publish && read:
-		e.d.ok("privileges", "this role may publish and read; sequencing is for the schema's owner")
+		e.d.ok("privileges", "this role may publish and read; sequencing is for the schema's owner. To run a server as this role, %s",
+			e.grant(ctx, "SELECT trunkline.grant_serve(%s)"))
 	case publish:
 		e.d.warn("privileges", e.grant(ctx, "SELECT trunkline.grant_read(%s)"), "this role may publish, but neither listen nor read history")
 	case read:

@@ -58,7 +58,7 @@ func TestDoctorOfAHealthyDatabase(t *testing.T) {
 	s, _ := database(t)
 	startServer(t, s)
 	found := diagnose(t, s, exitOK)
-	for _, name := range []string{"connection", "server", "schema", "privileges", "search path", "listen", "queue", "sequencer", "lag", "watches", "transactions", "clock"} {
+	for _, name := range []string{"connection", "server", "schema", "privileges", "search path", "listen", "queue", "sequencer", "lag", "authorization", "retention", "watches", "transactions", "clock"} {
 		if name == "search path" {
 			continue // says nothing unless there is something
 		}
@@ -229,4 +229,43 @@ func pgbouncer(t *testing.T, url string) string {
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
+}
+
+func TestDoctorChecksAuthorizeFunctions(t *testing.T) {
+	s, conn := database(t)
+	startServer(t, s)
+	execute(t, conn, "CREATE SCHEMA app", "CREATE FUNCTION app.may(user_id text, channel text, action text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+		"REVOKE ALL ON FUNCTION app.may FROM PUBLIC", "INSERT INTO trunkline.namespace (name, authorize) VALUES ('project', 'app.may')")
+	expect(t, diagnose(t, s, exitOK), "authorization", statusOK, "1 namespaces")
+
+	// A role that only publishes and reads may do without; one that serves may not.
+	role, app := newRole(t, s, conn)
+	execute(t, conn, "SELECT trunkline.grant_publish('"+role+"')", "SELECT trunkline.grant_read('"+role+"')")
+	found := diagnose(t, app, exitOK)
+	expect(t, found, "authorization", statusWarning, "project", "app.may", "GRANT EXECUTE ON FUNCTION app.may(text,text,text)", role)
+	expect(t, found, "privileges", statusOK, "SELECT trunkline.grant_serve('"+role+"')")
+	execute(t, conn, "SELECT trunkline.grant_serve('"+role+"')")
+	found = diagnose(t, app, exitFailed)
+	expect(t, found, "authorization", statusProblem, "refuses everybody", "GRANT USAGE ON SCHEMA app")
+	expect(t, found, "privileges", statusOK, "read and serve")
+	execute(t, conn, "GRANT USAGE ON SCHEMA app TO "+role, "GRANT EXECUTE ON FUNCTION app.may TO "+role)
+	expect(t, diagnose(t, app, exitOK), "authorization", statusOK)
+
+	execute(t, conn, "DROP FUNCTION app.may")
+	expect(t, diagnose(t, s, exitFailed), "authorization", statusProblem, "no more", "trunkline namespace set project")
+}
+
+func TestDoctorFindsWhatRetentionHasLeft(t *testing.T) {
+	s, conn := database(t)
+	server := start(t, s, "serve", "--listen", "127.0.0.1:0")
+	address(t, server)
+	execute(t, conn, "INSERT INTO trunkline.namespace (name, retention) VALUES ('news', '1 hour')")
+	expect(t, diagnose(t, s, exitOK), "retention", statusOK, "2 namespaces")
+	// Nobody sequences any more by the time it is old.
+	succeed(t, s, "publish", "news:a", "1")
+	succeed(t, s, "listen", "news:a", "--from", "beginning", "--count", "1")
+	server.interrupt()
+	server.wait(t)
+	execute(t, conn, "UPDATE trunkline.message SET created_at = created_at - interval '2 hours' WHERE channel = 'news:a'")
+	expect(t, diagnose(t, s, exitOK), "retention", statusWarning, "news (01:00:00) in 1 channels", "trunkline serve")
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 
 	"github.com/trunkline/trunkline/internal/localpg"
 	"github.com/trunkline/trunkline/internal/pgtest"
@@ -25,7 +26,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	pgtest.Main(m)
+	// The realtime library starts one per node and has no way to stop it.
+	pgtest.Main(m, goleak.IgnoreAnyFunction("github.com/FZambia/eagle.(*Eagle).aggregate"))
 }
 
 // patience bounds what should happen soon.

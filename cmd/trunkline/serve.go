@@ -5,13 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,28 +16,23 @@ import (
 	"github.com/trunkline/trunkline/server"
 )
 
-const (
-	// serveStop bounds the end of serve after a signal: with what follows the deadline it stays under 5 s.
-	serveStop = 4500 * time.Millisecond
-	// httpStop bounds the end of HTTP requests within that.
-	httpStop = 500 * time.Millisecond
-	// forcedStop is how long it still takes after a second signal.
-	forcedStop = time.Second
-	// maxHeader is room for the longest stream request: 100 channels of 255 bytes, escaped.
-	maxHeader = 128 << 10
-	// pgCheck is how often serve looks whether its PostgreSQL runs, pgCalm how long that has to run to count as steady.
-	pgCheck = time.Second
-	pgCalm  = time.Minute
-)
-
-// pgDelays follow the attempts to bring a dead PostgreSQL back, the last one each that comes after.
-var pgDelays = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+// maxHeader is room for the longest stream request: 100 channels of 255 bytes, escaped.
+const maxHeader = 128 << 10
 
 type serveCmd struct {
-	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:8000" help:"Where to serve HTTP: an address of this machine's loopback, and a port (0: any). Default: 127.0.0.1:8000."`
-	Bridge   []string `placeholder:"CHANNEL" help:"Forward what triggers send with NOTIFY on this channel, as signals. May be repeated."`
-	PGPort   int      `name:"pg-port" placeholder:"N" help:"Port for serve's own PostgreSQL. Default: the one it had last, else any."`
-	PGBinDir string   `name:"pg-bin-dir" placeholder:"DIR" type:"path" help:"Folder with the programs of serve's own PostgreSQL. Default: the newest found, else they are fetched."`
+	Listen        string        `placeholder:"ADDRESS" default:"127.0.0.1:8000" help:"Where to serve HTTP: an address and a port (0: any). Default: 127.0.0.1:8000. Any other than this machine's loopback needs something to check tokens with."`
+	MetricsListen string        `placeholder:"ADDRESS" help:"Where to serve /metrics, /healthz and /readyz to whoever can connect, such as 127.0.0.1:9000. Default: beside the rest, /metrics for this machine and admin keys only."`
+	TLSCert       string        `name:"tls-cert" placeholder:"FILE" type:"path" help:"Serve HTTPS with this certificate and its chain, in PEM. It is read again on SIGHUP and when the file changes."`
+	TLSKey        string        `name:"tls-key" placeholder:"FILE" type:"path" help:"The certificate's private key, in PEM."`
+	Bridge        []string      `placeholder:"CHANNEL" help:"Forward what triggers send with NOTIFY on this channel, as signals. May be repeated."`
+	PGPort        int           `name:"pg-port" placeholder:"N" help:"Port for serve's own PostgreSQL. Default: the one it had last, else any."`
+	PGBinDir      string        `name:"pg-bin-dir" placeholder:"DIR" type:"path" help:"Folder with the programs of serve's own PostgreSQL. Default: the newest found, else they are fetched."`
+	Config        string        `name:"config" placeholder:"FILE" type:"path" help:"Read settings from this YAML file: names of flags and their values. The command line and TRUNKLINE_ variables win over it."`
+	Drain         time.Duration `placeholder:"DURATION" default:"3s" help:"How long clients may take to leave at the end, in turn: up to 1,000 a second, so that few leave at once. Default: 3s, which people at a terminal still wait for; 20s for tens of thousands."`
+	DrainDelay    time.Duration `placeholder:"DURATION" default:"0s" help:"How long to go on at the end after /readyz has begun to say no, so that a load balancer sees it. Default: 0s."`
+
+	Access accessFlags `embed:""`
+	Limits limitFlags  `embed:""`
 }
 
 func (*serveCmd) Help() string {
@@ -52,11 +42,23 @@ time. It writes how to connect to the file url in that folder, where the other c
     trunkline serve
     trunkline serve --listen 127.0.0.1:9000 --data-dir ./data
     trunkline serve --database-url postgres://owner@host/database --bridge broadcast
+    trunkline serve --listen :443 --tls-cert cert.pem --tls-key key.pem --jwt-secret-file secret --origin https://app.example.org
+    trunkline serve --config /etc/trunkline.yaml
 
     curl -N 'http://127.0.0.1:8000/v1/stream?channel=broadcast'
-    curl http://127.0.0.1:8000/healthz
+    curl http://127.0.0.1:8000/readyz
 
-SIGINT or SIGTERM ends it within 5 s, a second one at once.`
+Without --jwt-secret, --jwt-public-key and --jwks-url it is open: anyone on this machine may do all. It then serves nobody else.
+
+A file for --config has a line per flag, and lists for those that may be repeated:
+
+    listen: 0.0.0.0:8000
+    jwt-secret-file: /etc/trunkline.secret
+    origin: [https://app.example.org, https://admin.example.org]
+
+SIGINT or SIGTERM ends it: /readyz says no, --drain-delay passes, no more clients are taken, those who are there are sent away
+spread over --drain, and requests are finished. With few clients that takes less than 5 s; a second signal ends it at once. SIGHUP
+reads the certificate again, and ends a serve without one.`
 }
 
 func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
@@ -64,18 +66,28 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	if err := c.check(a); err != nil {
 		return err
 	}
+	options := server.Options{Logger: log, Limits: c.Limits.limits()}
+	if err := c.Access.options(&options, log); err != nil {
+		return err
+	}
 	force := make(chan os.Signal, 2)
 	signal.Notify(force, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(force)
 
-	// The port first: what is wrong with it should cost no wait for a database.
-	listener, err := c.bind(ctx, a)
+	// The files and ports first: what is wrong with them should cost no wait for a database.
+	var pair *certificate
+	if c.TLSCert != "" {
+		if pair, err = loadCertificate(c.TLSCert, c.TLSKey, log); err != nil {
+			return err
+		}
+	}
+	listeners, err := c.bindAll(ctx, a, pair)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer listeners.close()
 
-	up := &running{log: log, begun: force, lost: make(chan error, 1)}
+	up := &running{log: log, begun: force, delay: c.DrainDelay, spread: c.Drain, lost: make(chan error, 1)}
 	defer func() {
 		stopErr := up.stop(ctx)
 		if stopErr == nil {
@@ -85,23 +97,17 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 			err = stopErr
 		}
 	}()
-	if err := c.start(ctx, a, up); err != nil {
+	if pair != nil {
+		up.keepCertificate(ctx, pair)
+	}
+	if err := c.start(ctx, a, up, options); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to end while starting
 		}
 		return err
 	}
-	handler, err := server.New(up.engine, server.Options{Logger: log})
-	if err != nil {
-		return err
-	}
-	up.http = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- up.http.Serve(listener) }()
-	if err := c.greet(a, up, listener.Addr()); err != nil {
+	failed := up.serve(listeners)
+	if err := c.greet(a, up, listeners.clients.Addr(), options.Open); err != nil {
 		return err
 	}
 	select {
@@ -134,16 +140,21 @@ func (c *serveCmd) check(a *app) error {
 	if c.PGPort < 0 || c.PGPort > 65535 {
 		return usagef("--pg-port=%d is no port: choose one up to 65535", c.PGPort)
 	}
-	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return usagef("--listen=%s can't be read: write it as 127.0.0.1:8000", c.Listen)
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return usagef("--tls-cert and --tls-key belong together: give both, or none for plain HTTP")
 	}
-	if number, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return usagef("--listen=%s has no port up to 65535: write it as 127.0.0.1:8000", c.Listen)
-	} else if addr, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !addr.IsLoopback()) {
-		return usagef("--listen=%s would serve other machines, but who may read what isn't checked yet: use 127.0.0.1:%d", c.Listen, number)
+	for _, given := range []struct {
+		flag  string
+		value time.Duration
+	}{{"--drain", c.Drain}, {"--drain-delay", c.DrainDelay}} {
+		if given.value < 0 || given.value > time.Hour {
+			return usagef("%s %s can't be taken: choose between 0s and 1h", given.flag, given.value)
+		}
 	}
-	return nil
+	if err := c.Limits.check(); err != nil {
+		return err
+	}
+	return c.checkListen()
 }
 
 // checkBridge refuses names that can't be both a channel and PostgreSQL's.
@@ -162,44 +173,8 @@ func checkBridge(channels []string) error {
 	return nil
 }
 
-func (c *serveCmd) bind(ctx context.Context, a *app) (net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
-	host, port, _ := net.SplitHostPort(c.Listen)
-	switch {
-	case err == nil:
-		return listener, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		if dir, ok := c.servedDir(a); ok {
-			return nil, fmt.Errorf("a Trunkline already serves the data folder %s, and port %s of %s is taken: use that one, or end it first, or serve beside it with --listen %s",
-				dir, port, host, net.JoinHostPort(host, nextPort(port)))
-		}
-		return nil, fmt.Errorf("port %s of %s is taken by another program: choose another, such as --listen %s",
-			port, host, net.JoinHostPort(host, nextPort(port)))
-	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("this user may not use port %s: choose one above 1023, such as --listen %s", port, net.JoinHostPort(host, "8000"))
-	}
-	return nil, fmt.Errorf("--listen %s: %w", c.Listen, err)
-}
-
-// servedDir is the data folder if another process serves it already.
-func (*serveCmd) servedDir(a *app) (dir string, served bool) {
-	if a.DatabaseURL != "" {
-		return "", false
-	}
-	dir, err := a.dataDir()
-	return dir, err == nil && localpg.InUse(dir)
-}
-
-func nextPort(port string) string {
-	number, err := strconv.Atoi(port)
-	if err != nil || number == 65535 {
-		return "0"
-	}
-	return strconv.Itoa(number + 1)
-}
-
 // start starts the private PostgreSQL unless another is named, and the engine.
-func (c *serveCmd) start(ctx context.Context, a *app, up *running) (err error) {
+func (c *serveCmd) start(ctx context.Context, a *app, up *running, options server.Options) (err error) {
 	config := trunkline.Config{DatabaseURL: a.DatabaseURL, DirectURL: a.DirectURL, Logger: up.log, Bridge: c.Bridge}
 	if a.DatabaseURL == "" {
 		if up.dir, err = a.dataDir(); err != nil {
@@ -218,161 +193,11 @@ func (c *serveCmd) start(ctx context.Context, a *app, up *running) (err error) {
 	if up.engine, err = trunkline.New(config); err != nil { // it lives until stop
 		return err
 	}
-	return up.engine.Start(ctx)
-}
-
-// greet says how to connect.
-func (c *serveCmd) greet(a *app, up *running, address net.Addr) error {
-	colors := colorsOf(a.stdout)
-	flags, database := "", "the database of --database-url"
-	if up.postgres != nil {
-		database = fmt.Sprintf("PostgreSQL %d in %s", up.postgres.Major(), up.dir)
-		if standard, err := localpg.DefaultDir(); err != nil || standard != up.dir {
-			flags = " --data-dir " + shellQuote(up.dir)
-		}
-	} else if _, ok := a.env(variable("database-url")); !ok {
-		flags = " --database-url …"
+	if up.server, err = server.New(up.engine, options); err != nil {
+		return usagef("%s", flagNames.Replace(err.Error()))
 	}
-	const channel = "broadcast"
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s with %s\n\n", colors.bold("Trunkline is running"), database)
-	line := func(what, how string) { b.WriteString(fmt.Sprintf("  %-8s  ", what) + colors.blue(how) + "\n") }
-	line("stream", fmt.Sprintf("curl -N 'http://%s/v1/stream?channel=%s'", address, channel))
-	line("listen", "trunkline listen "+channel+flags)
-	line("publish", "trunkline publish "+channel+` '{"hello": "world"}'`+flags)
-	line("SQL", "trunkline psql"+flags)
-	if up.postgres != nil {
-		line("", `psql "$(cat `+shellQuote(filepath.Join(up.dir, "url"))+`)"`)
+	if err := up.engine.Start(ctx); err != nil {
+		return err
 	}
-	line("stop", "Ctrl-C")
-	_, err := fmt.Fprintln(a.stdout, b.String())
-	return err
-}
-
-// running is what serve has started so far.
-type running struct {
-	log      *slog.Logger
-	begun    <-chan os.Signal // every signal since serve began: the first is the one that ends it
-	dir      string
-	postgres *localpg.Server
-	engine   *trunkline.Engine
-	http     *http.Server
-
-	lost      chan error    // why serve can't go on with its PostgreSQL
-	unwatch   func()        // ends the supervision of PostgreSQL; nil if there is none
-	unwatched chan struct{} // closed when that has ended
-}
-
-// supervise brings the private PostgreSQL back whenever it dies, until stopAll or the end of ctx.
-func (r *running) supervise(ctx context.Context) {
-	ctx, r.unwatch = context.WithCancel(ctx)
-	r.unwatched = make(chan struct{})
-	go func() {
-		defer close(r.unwatched)
-		r.keepPostgres(ctx)
-	}()
-}
-
-func (r *running) keepPostgres(ctx context.Context) {
-	url := r.postgres.URL()
-	tick := time.NewTicker(pgCheck)
-	defer tick.Stop()
-	attempts := 0 // since it last was steady
-	var last time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if r.postgres.Runs() {
-			if time.Since(last) > pgCalm {
-				attempts = 0
-			}
-			continue
-		}
-		if attempts > 0 && time.Since(last) < retryDelay(attempts) {
-			continue
-		}
-		attempts++
-		r.revive(ctx, attempts)
-		last = time.Now()
-		if r.postgres.URL() != url {
-			// The engine, and whoever was told the old URL, would look for it in vain.
-			r.lost <- fmt.Errorf("PostgreSQL was started by another process with other connection data (port %d): start `trunkline serve` again", r.postgres.Port())
-			return
-		}
-	}
-}
-
-// retryDelay is the pause after that many attempts.
-func retryDelay(attempts int) time.Duration { return pgDelays[min(attempts, len(pgDelays))-1] }
-
-// revive is one attempt, told in one sentence.
-func (r *running) revive(ctx context.Context, attempt int) {
-	old := r.postgres.PID()
-	started, err := r.postgres.Revive(ctx)
-	switch {
-	case ctx.Err() != nil:
-	case err != nil:
-		r.log.Error("PostgreSQL died and could not be started: trying again", "attempt", attempt, "in", retryDelay(attempt), "error", err)
-	case started:
-		r.log.Warn("PostgreSQL died and was started again", "attempt", attempt, "old_pid", old, "pid", r.postgres.PID())
-	default:
-		r.log.Warn("PostgreSQL died and another process started it again", "attempt", attempt, "old_pid", old, "pid", r.postgres.PID())
-	}
-}
-
-// stop ends everything in turn, at once after a second signal.
-func (r *running) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveStop)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- r.stopAll(ctx) }()
-	for signals := 0; ; {
-		select {
-		case err := <-done:
-			return err
-		case <-r.begun:
-			if signals++; signals < 2 {
-				continue
-			}
-			r.log.Warn("stopping at once")
-			cancel()
-			select {
-			case err := <-done:
-				r.log.Debug("stopped", "error", err)
-			case <-time.After(forcedStop):
-			}
-			return errors.New("stopped at once, after a second signal")
-		}
-	}
-}
-
-func (r *running) stopAll(ctx context.Context) error {
-	var errs []error
-	if r.unwatch != nil {
-		r.unwatch() // first: what it is starting has to be called off
-	}
-	if r.http != nil {
-		httpCtx, cancel := context.WithTimeout(ctx, httpStop)
-		if err := r.http.Shutdown(httpCtx); err != nil {
-			_ = r.http.Close()
-		}
-		cancel()
-	}
-	if r.engine != nil {
-		if err := r.engine.Stop(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("stop the engine: %w", err))
-		}
-	}
-	if r.unwatched != nil {
-		<-r.unwatched // a start that was called off ends within about a second
-	}
-	if r.postgres != nil {
-		if err := r.postgres.Stop(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("stop PostgreSQL: %w", err))
-		}
-	}
-	return errors.Join(errs...)
+	return up.server.Wait(ctx)
 }

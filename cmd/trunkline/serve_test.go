@@ -280,14 +280,14 @@ func TestServeEndsWhileItStarts(t *testing.T) {
 func TestServeAnswersHealth(t *testing.T) {
 	s, _ := database(t)
 	base := startServer(t, s)
-	if code, body := healthOf(t, base); code != http.StatusOK || !strings.Contains(body, `"status":"ok"`) {
+	if code, body := get(t, base+"/healthz"); code != http.StatusOK || !strings.Contains(body, `"status":"ok"`) {
 		t.Errorf("status %d: %s", code, body)
 	}
 }
 
-func healthOf(t *testing.T, base string) (code int, body string) {
+func get(t *testing.T, url string) (code int, body string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/healthz", http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,19 +305,13 @@ func healthOf(t *testing.T, base string) (code int, body string) {
 	return response.StatusCode, string(text)
 }
 
-func TestHealthIsDegradedWithoutTheDatabase(t *testing.T) {
+func TestServeIsNotReadyWithoutTheDatabase(t *testing.T) {
 	cluster := pgtest.Cluster(t, nil)
 	base := startServer(t, on(cluster.URL()))
-	if err := cluster.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if code, body := healthOf(t, base); code != http.StatusOK {
-		t.Errorf("at once: status %d: %s", code, body)
-	}
 	await := func(want int, says string) {
 		t.Helper()
 		for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-			code, body := healthOf(t, base)
+			code, body := get(t, base+"/readyz")
 			if code == want && strings.Contains(body, says) {
 				return
 			}
@@ -326,11 +320,19 @@ func TestHealthIsDegradedWithoutTheDatabase(t *testing.T) {
 			}
 		}
 	}
-	await(http.StatusServiceUnavailable, `"status":"degraded","reason":"the connection that listens`)
+	await(http.StatusOK, `"ready":true`)
+	if err := cluster.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await(http.StatusServiceUnavailable, "the database does not answer")
+	await(http.StatusServiceUnavailable, "the connection that listens")
+	if code, body := get(t, base+"/healthz"); code != http.StatusOK {
+		t.Errorf("healthz: status %d: %s", code, body)
+	}
 	if err := cluster.StartAgain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	await(http.StatusOK, `"status":"ok"`)
+	await(http.StatusOK, `"ready":true`)
 }
 
 func TestServeMigratesAnEmptyDatabase(t *testing.T) {
@@ -357,9 +359,23 @@ func TestServeRefuses(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"all interfaces", []string{"--listen", ":8000"}, exitUsage, []string{"--listen=:8000", "127.0.0.1:8000"}},
-		{"another interface", []string{"--listen", "0.0.0.0:8000"}, exitUsage, []string{"0.0.0.0:8000", "127.0.0.1:8000"}},
-		{"a name", []string{"--listen", "example.org:80"}, exitUsage, []string{"example.org:80", "127.0.0.1:80"}},
+		{"all interfaces in open mode", []string{"--listen", ":8000"}, exitUsage, []string{"--listen=:8000", "--jwt-secret-file", "--jwks-url", "127.0.0.1:8000"}},
+		{"another interface in open mode", []string{"--listen", "0.0.0.0:8000"}, exitUsage, []string{"0.0.0.0:8000", "anyone could do all", "127.0.0.1:8000"}},
+		{"a name in open mode", []string{"--listen", "example.org:80"}, exitUsage, []string{"example.org:80", "127.0.0.1:80"}},
+		{"a certificate without its key", []string{"--tls-cert", "x"}, exitUsage, []string{"--tls-cert", "--tls-key"}},
+		{"a certificate that isn't there", []string{"--tls-cert", "/none/cert", "--tls-key", "/none/key"}, exitFailed, []string{"--tls-cert /none/cert", "no such file"}},
+		{"two secrets", []string{"--jwt-secret", "hunter2", "--jwt-secret-file", "/none"}, exitUsage, []string{"--jwt-secret ", "--jwt-secret-file"}},
+		{"a secret's file that isn't there", []string{"--jwt-secret-file", "/none"}, exitUsage, []string{"--jwt-secret-file", "/none"}},
+		{"a public key that is none", []string{"--jwt-public-key", "serve_test.go"}, exitUsage, []string{"--jwt-public-key serve_test.go", "BEGIN PUBLIC KEY"}},
+		{"an issuer without a key", []string{"--jwt-issuer", "me"}, exitUsage, []string{"--jwt-issuer", "--jwt-secret-file"}},
+		{"a proxy that is none", []string{"--trusted-proxy", "nginx"}, exitUsage, []string{"--trusted-proxy nginx", "10.0.0.0/8"}},
+		{"a proxy with bits behind its mask", []string{"--trusted-proxy", "10.1.0.0/8"}, exitUsage, []string{"10.1.0.0/8", "10.0.0.0/8"}},
+		{"a limit of nothing", []string{"--max-channels", "0"}, exitUsage, []string{"--max-channels 0", "more than 0"}},
+		{"a size that is none", []string{"--max-frame", "1MB"}, exitUsage, []string{"1MB", "1MiB"}},
+		{"a queue too small", []string{"--max-queue", "1MiB", "--listen", "127.0.0.1:0", "--database-url", somewhere}, exitUsage, []string{"--max-queue"}},
+		{"a drain too long", []string{"--drain", "2h"}, exitUsage, []string{"--drain 2h", "1h"}},
+		{"a port of metrics that is none", []string{"--metrics-listen", "9000"}, exitUsage, []string{"--metrics-listen=9000", "127.0.0.1:9000"}},
+		{"a port of metrics that is taken", []string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:" + port}, exitFailed, []string{"--metrics-listen", port}},
 		{"no port", []string{"--listen", "127.0.0.1"}, exitUsage, []string{"127.0.0.1:8000"}},
 		{"a port too large", []string{"--listen", "127.0.0.1:65536"}, exitUsage, []string{"65536", "port"}},
 		{"a port that is taken", []string{"--listen", "127.0.0.1:" + port}, exitFailed, []string{"port " + port, "taken", "--listen"}},
@@ -369,7 +385,7 @@ func TestServeRefuses(t *testing.T) {
 		{"a port for PostgreSQL that is taken", []string{"--listen", "127.0.0.1:0", "--pg-port", port}, exitFailed, []string{port, "--pg-port"}},
 		{"a bridge of a long name", []string{"--listen", "127.0.0.1:0", "--database-url", somewhere, "--bridge", strings.Repeat("x", 64)}, exitUsage, []string{"64 bytes", "63 bytes"}},
 		{"a database that isn't there", []string{"--listen", "127.0.0.1:0", "--database-url", somewhere}, exitUnreachable, []string{"127.0.0.1:1", "connection refused"}},
-		{"a URL that is none", []string{"--listen", "127.0.0.1:0", "--database-url", "postgres://u:secret@host:x/d"}, exitUsage, []string{"host:x"}},
+		{"a URL that is none", []string{"--listen", "127.0.0.1:0", "--database-url", "postgres://u:hunter2@host:x/d"}, exitUsage, []string{"host:x"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			args := append([]string{"serve", "--data-dir", dataDir(t)}, test.args...)
@@ -382,7 +398,7 @@ func TestServeRefuses(t *testing.T) {
 					t.Errorf("%q doesn't say %q", said, part)
 				}
 			}
-			if strings.Contains(said, "secret") {
+			if strings.Contains(said, "hunter2") {
 				t.Errorf("%q tells the password", said)
 			}
 		})

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestServeSaysThatItIsOpen(t *testing.T) {
+	s, _ := database(t)
+	c := start(t, s, "serve", "--listen", "127.0.0.1:0")
+	c.out.line(t, "ws://127.0.0.1:")
+	address(t, c)
+	c.out.line(t, "Open: anyone on this machine may do all.")
+}
+
+func TestServeWithKeysServesOtherMachines(t *testing.T) {
+	s, _ := database(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, s, "serve", "--listen", "0.0.0.0:0", "--jwt-secret-file", secret)
+	c.out.line(t, "trunkline token")
+	base := address(t, c)
+	if code, body := get(t, base+"/v1/stream?channel=news"); code != http.StatusUnauthorized && code != http.StatusForbidden {
+		t.Errorf("without a token: status %d: %s", code, body)
+	}
+	if all := c.out.String() + c.err.String(); strings.Contains(all, "Open:") || strings.Contains(all, "short enough") || strings.Contains(all, "0123456789abcdef") {
+		t.Errorf("it says\n%s", all)
+	}
+}
+
+func TestServeWarnsOfAShortSecret(t *testing.T) {
+	s, _ := database(t)
+	c := start(t, s, "serve", "--listen", "127.0.0.1:0", "--jwt-secret", "changeit")
+	address(t, c)
+	if said := c.err.String(); !strings.Contains(said, "short enough to be guessed") || strings.Contains(said, "changeit") {
+		t.Errorf("it says\n%s", said)
+	}
+}
+
+func TestMetricsHaveAnAddressOfTheirOwn(t *testing.T) {
+	s, _ := database(t)
+	c := start(t, s, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
+	line := c.err.line(t, "metrics_listen=")
+	base := address(t, c)
+	operation := "http://" + regexp.MustCompile(`metrics_listen=([0-9.:]+)`).FindStringSubmatch(line)[1]
+	for url, want := range map[string]int{
+		base + "/metrics": http.StatusOK, operation + "/metrics": http.StatusOK, operation + "/healthz": http.StatusOK,
+		operation + "/v1/stream?channel=news": http.StatusNotFound,
+	} {
+		if code, body := get(t, url); code != want {
+			t.Errorf("%s: status %d, want %d: %s", url, code, want, body)
+		}
+	}
+}
+
+func TestServeDrains(t *testing.T) {
+	s, _ := database(t)
+	c := start(t, s, "serve", "--listen", "127.0.0.1:0", "--drain", "1m", "--drain-delay", "2s")
+	base := address(t, c)
+	events := stream(t, base, "channel=news")
+	c.interrupt()
+	// At first it only says that it isn't ready, and goes on.
+	c.err.line(t, "waiting for those who send clients here")
+	if code, body := get(t, base+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "about to stop") {
+		t.Errorf("readyz: status %d: %s", code, body)
+	}
+	succeed(t, s, "publish", "news", "1")
+	next(t, events)
+	began := time.Now()
+	for range events {
+	}
+	if code := c.wait(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("one client took %s to leave, as if it were a crowd", took)
+	}
+	c.err.line(t, "clients have left")
+}
