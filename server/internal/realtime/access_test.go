@@ -298,6 +298,7 @@ func TestRecoveryFromElsewhereIsRefused(t *testing.T) {
 	engine := startEngine(t, pgtest.Database(t))
 	front := startFront(t, startNode(t, engine, &doorman{}))
 	publish(t, engine, "room:1", numbers(1, 20)...)
+	sequenced(t, engine, "room:1", 20)
 	epoch := engine.State().Log.Epoch
 	c := dial(t, front.websocket())
 	c.connect("ann")
@@ -332,6 +333,7 @@ func TestRecoveryFromElsewhereIsRefused(t *testing.T) {
 	for range 9 {
 		publish(t, engine, "large", large)
 	}
+	sequenced(t, engine, "large", 9)
 	r := c.call("subscribe", fmt.Sprintf(`{"channel":"large","recover":true,"offset":0,"epoch":%q}`, epoch)).Subscribe
 	if r == nil || r.Recovered || r.Offset != 9 {
 		t.Errorf("9 MiB: %+v", r)

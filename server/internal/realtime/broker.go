@@ -23,6 +23,9 @@ type broker struct {
 
 	mu    sync.RWMutex
 	feeds map[string]*feed
+	// curious are the channels with a client that wants to hear of joins and leaves. Without one nobody is told: in a crowd that
+	// connects at once, each would be told to the clients of the channel one by one.
+	curious map[string]struct{}
 
 	// resets counts the times that clients of any channel were made to subscribe again. One that was subscribing meanwhile
 	// isn't found by that: whoever serves it compares, and makes it subscribe again as well.
@@ -33,7 +36,7 @@ type broker struct {
 }
 
 func newBroker(n *Node) *broker {
-	return &broker{node: n, feeds: map[string]*feed{}, unsure: make(chan struct{}, 1), doubted: map[string]centrifuge.Unsubscribe{}}
+	return &broker{node: n, feeds: map[string]*feed{}, curious: map[string]struct{}{}, unsure: make(chan struct{}, 1), doubted: map[string]centrifuge.Unsubscribe{}}
 }
 
 // RegisterBrokerEventHandler is called by the library when it starts.
@@ -73,6 +76,7 @@ func (b *broker) Unsubscribe(channel string) error {
 	b.mu.Lock()
 	f := b.feeds[channel]
 	delete(b.feeds, channel)
+	delete(b.curious, channel)
 	b.mu.Unlock()
 	if f != nil {
 		f.close()
@@ -155,11 +159,42 @@ func (b *broker) RemoveHistory(channel string) error {
 // PublishJoin tells the clients of a channel, on all nodes, that somebody joined.
 func (b *broker) PublishJoin(channel string, info *centrifuge.ClientInfo) error {
 	b.node.gossip.tell(channel, info, true)
-	return b.handler.HandleJoin(channel, info)
+	return b.handMove(channel, info, true)
 }
 
 // PublishLeave tells the clients of a channel, on all nodes, that somebody left.
 func (b *broker) PublishLeave(channel string, info *centrifuge.ClientInfo) error {
 	b.node.gossip.tell(channel, info, false)
-	return b.handler.HandleLeave(channel, info)
+	return b.handMove(channel, info, false)
+}
+
+// handMove tells the clients of this node that somebody joined or left a channel, if any of them wants to know.
+func (b *broker) handMove(channel string, info *centrifuge.ClientInfo, joined bool) error {
+	b.mu.RLock()
+	_, wanted := b.curious[channel]
+	b.mu.RUnlock()
+	switch {
+	case !wanted:
+		return nil
+	case joined:
+		return b.handler.HandleJoin(channel, info)
+	default:
+		return b.handler.HandleLeave(channel, info)
+	}
+}
+
+// wantMoves notes, before it is subscribed, that a client of a channel wants to hear of joins and leaves.
+func (b *broker) wantMoves(channel string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.curious[channel] = struct{}{}
+}
+
+// unwantMoves forgets that, if nobody could be subscribed after all.
+func (b *broker) unwantMoves(channel string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.feeds[channel] == nil {
+		delete(b.curious, channel)
+	}
 }

@@ -91,7 +91,8 @@ func TestHistory(t *testing.T) {
 	front := startFront(t, startNode(t, engine, &doorman{}, func(c *Config) { c.Limits.HistoryMessages = 10 }))
 	publish(t, engine, "room:1", numbers(1, 20)...)
 	f := connect(t, front.websocket(), "ann").follow("room:1")
-	f.ready() // the messages above are delivered
+	f.ready()
+	sequenced(t, engine, "room:1", 20)
 	epoch := engine.State().Log.Epoch
 	since := func(offset uint64, epoch string) sdk.HistoryOption {
 		return sdk.WithHistorySince(&sdk.StreamPosition{Offset: offset, Epoch: epoch})

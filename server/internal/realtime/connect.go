@@ -28,6 +28,7 @@ func (n *Node) onConnecting(ctx context.Context, e centrifuge.ConnectEvent) (cen
 		n.metrics.refuse(reasonConnections)
 		return centrifuge.ConnectReply{}, full
 	}
+	revocations := n.revocations.Load()
 	id, err := n.gate.Connect(ctx, e.Token)
 	if err != nil {
 		if refusal := (*auth.Refusal)(nil); errors.As(err, &refusal) && refusal.Code == auth.BadToken {
@@ -43,6 +44,7 @@ func (n *Node) onConnecting(ctx context.Context, e centrifuge.ConnectEvent) (cen
 		return centrifuge.ConnectReply{}, tooManyConnections
 	}
 	s := newSession(n, e.ClientID, id)
+	s.revoked = revocations
 	subscriptions, err := s.serverSide(ctx)
 	if err != nil {
 		return centrifuge.ConnectReply{}, err
@@ -74,6 +76,9 @@ func (s *session) serverSide(ctx context.Context) (map[string]centrifuge.Subscri
 		}
 		options := s.options(ctx, id, channel)
 		options.PushJoinLeave = options.EmitJoinLeave // these clients have no way to ask for it
+		if options.PushJoinLeave {
+			s.node.broker.wantMoves(channel)
+		}
 		options.Source = sourceServer
 		options.ChannelInfo, options.Data = oneLine(wanted.Info), oneLine(wanted.Data)
 		options.ExpireAt = unixEnd(wanted.ExpiresAt)
@@ -98,6 +103,9 @@ func (n *Node) onConnect(client *centrifuge.Client) {
 	client.OnRefresh(s.onRefresh)
 	client.OnAlive(s.onAlive)
 	client.OnDisconnect(s.onDisconnect)
+	if s.revoked != n.revocations.Load() && n.dismissed(s) {
+		return
+	}
 	if len(s.who().Subscriptions) == 0 {
 		return
 	}
@@ -110,6 +118,21 @@ func (n *Node) onConnect(client *centrifuge.Client) {
 			f.greet(client)
 		}
 	}
+}
+
+// dismissed closes a connection that was let in while something was revoked, if that concerns it or may.
+func (n *Node) dismissed(s *session) bool {
+	var refusal *auth.Refusal
+	if err := n.gate.Check(n.life, s.who()); errors.As(err, &refusal) && refusal.Code != auth.Unavailable {
+		s.client.Disconnect(centrifuge.Disconnect{Code: centrifuge.DisconnectInvalidToken.Code, Reason: clip(refusal.Reason, maxReason)})
+		return true
+	}
+	if len(s.who().Subscriptions) > 0 && !s.who().Open {
+		// What it was subscribed to may be what was revoked: it connects again, and is asked anew.
+		s.client.Disconnect(centrifuge.DisconnectForceReconnect)
+		return true
+	}
+	return false
 }
 
 // onRefresh takes the next token of a connection whose token ends. It has to be the same user's.

@@ -38,6 +38,7 @@ func (n *Node) Unsubscribe(user, channel string) {
 // who may not is refused with error 103, for good. Else connections whose token the gate no longer accepts are closed with code
 // 3500; those made with a later token stay.
 func (n *Node) Revoked(user, channel, jti string) {
+	n.revocations.Add(1) // before looking for those it concerns: who isn't found yet finds out by this
 	if channel != "" {
 		for _, c := range n.lib.Hub().UserConnections(user) {
 			if !sessionOf(c).who().Open {

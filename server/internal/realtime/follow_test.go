@@ -16,6 +16,7 @@ func TestFollowAndRecoverAfterRestart(t *testing.T) {
 	front := startFront(t, node)
 
 	publish(t, engine, "room:1", `"before"`)
+	sequenced(t, engine, "room:1", 1)
 	c := connect(t, front.websocket(), "ann")
 	f := c.follow("room:1")
 	e := f.ready()
@@ -39,6 +40,7 @@ func TestFollowAndRecoverAfterRestart(t *testing.T) {
 	}
 	engine = startEngine(t, url)
 	publish(t, engine, "room:1", numbers(4, 503)...)
+	sequenced(t, engine, "room:1", 503)
 	node = startNode(t, engine, &doorman{})
 	front.serve(node)
 	if e := f.ready(); !e.WasRecovering || !e.Recovered {

@@ -188,11 +188,7 @@ func (g *gossip) hear(payload string) {
 			continue
 		}
 		info := &centrifuge.ClientInfo{ClientID: m.Client, UserID: m.User, ConnInfo: m.ConnInfo, ChanInfo: m.ChanInfo}
-		handle := g.node.broker.handler.HandleLeave
-		if m.Joined {
-			handle = g.node.broker.handler.HandleJoin
-		}
-		if err := handle(m.Channel, info); err != nil {
+		if err := g.node.broker.handMove(m.Channel, info, m.Joined); err != nil {
 			g.node.log.Debug("a join or leave can't be handed on", "channel", m.Channel, "error", err)
 		}
 	}

@@ -34,7 +34,6 @@ func TestHostileClientsAreClosedWithAReason(t *testing.T) {
 		"a second connect":        {func(c *rawClient) { c.connect("ann") }, `{"id":2,"connect":{"token":"ann"}}`, 3501},
 		"a message to nobody":     {func(c *rawClient) { c.connect("ann") }, `{"send":{"data":1}}`, 3508},
 		"a pong that nobody asks": {func(c *rawClient) { c.connect("ann") }, `{}`, 3501},
-		"a frame too large":       {func(c *rawClient) { c.connect("ann") }, `{"id":2,"rpc":{"method":"` + strings.Repeat("x", 8192) + `"}}`, websocket.StatusMessageTooBig},
 		"a flood": {func(c *rawClient) { c.connect("ann") }, func() string {
 			var b strings.Builder
 			for i := range 50 {
@@ -49,11 +48,28 @@ func TestHostileClientsAreClosedWithAReason(t *testing.T) {
 				test.first(c)
 			}
 			c.write(test.write)
-			if closed := c.closed(); closed.Code != test.code || (closed.Reason == "" && test.code != websocket.StatusMessageTooBig) {
+			if closed := c.closed(); closed.Code != test.code || closed.Reason == "" {
 				t.Errorf("closed with %d %q, want %d", closed.Code, closed.Reason, test.code)
 			}
 		})
 	}
+	t.Run("a frame too large", func(t *testing.T) {
+		c := dial(t, front.websocket())
+		c.connect("ann")
+		// The server closes without reading it. The close frame arrives (1009), or is overtaken by the reset of the connection.
+		_ = c.conn.Write(testContext(t), websocket.MessageText, []byte(`{"id":2,"rpc":{"method":"`+strings.Repeat("x", 8192)+`"}}`))
+		for {
+			_, err := c.read(testContext(t))
+			if err == nil {
+				continue
+			}
+			if code := websocket.CloseStatus(err); (code != -1 && code != websocket.StatusMessageTooBig) || testContext(t).Err() != nil {
+				t.Errorf("closed with %d: %v", code, err)
+			}
+			break
+		}
+		eventually(t, "the connection is gone", func() bool { return len(node.lib.Hub().UserConnections("ann")) == 0 })
+	})
 	if n := refusals(t, node, reasonCommands); n < 11 {
 		t.Errorf("%v commands too many are counted", n)
 	}

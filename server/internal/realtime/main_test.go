@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m,
 		// The library starts one per node and has no way to stop it.
 		goleak.IgnoreAnyFunction("github.com/FZambia/eagle.(*Eagle).aggregate"),
+		// It leaves a channel a second after its last client, and waits up to 5 s for clients to close their side.
+		goleak.IgnoreAnyFunction("github.com/centrifugal/centrifuge.(*Node).removeSubscription.func1"),
+		goleak.IgnoreAnyFunction("github.com/centrifugal/centrifuge.(*WebsocketHandler).ServeHTTP.func2"),
 		// The SDK waits for an answer as long as it was told to, though its connection is gone.
 		goleak.IgnoreAnyFunction("github.com/centrifugal/centrifuge-go.(*Client).sendAsync.func1"),
 	)
@@ -355,6 +358,25 @@ func publish(t testing.TB, e *trunkline.Engine, channel string, payloads ...stri
 	}
 	if _, err := e.PublishMany(testContext(t), ps); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// sequenced waits until a channel has so many messages, in the order that clients see.
+func sequenced(t testing.TB, e *trunkline.Engine, channel string, count int64) {
+	t.Helper()
+	sub, err := e.Subscribe(testContext(t), []string{channel}, trunkline.SubscribeOptions{From: trunkline.FromBeginning()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	for {
+		m, err := sub.Next(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Seq == count {
+			return
+		}
 	}
 }
 

@@ -30,7 +30,9 @@ type Node struct {
 	metrics  *metrics
 
 	connected atomic.Int64
-	draining  atomic.Bool
+	// revocations counts those that this node has heard of. Whoever was let in while one arrived is looked at again.
+	revocations atomic.Int64
+	draining    atomic.Bool
 
 	life     context.Context //nolint:containedctx // from New to Close
 	end      context.CancelFunc

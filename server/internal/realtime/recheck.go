@@ -29,7 +29,7 @@ func (n *Node) Recheck(ctx context.Context) {
 			continue
 		}
 		for _, channel := range c.Channels() {
-			endAccess(c, channel)
+			again(c, channel, accessChanged)
 		}
 	}
 }

@@ -23,6 +23,7 @@ type session struct {
 	id       string             // of the connection
 	client   *centrifuge.Client // set once it has connected
 	resets   int64              // the broker's, before server-side subscriptions were made
+	revoked  int64              // the node's count of revocations, before the token was looked at
 	commands *rate.Limiter
 	excess   atomic.Int32 // commands refused in a row
 	working  atomic.Int32 // answers in the making

@@ -14,10 +14,18 @@ func (s *session) onSubscribe(e centrifuge.SubscribeEvent, cb centrifuge.Subscri
 	s.node.goRun(func() {
 		ctx, cancel := context.WithTimeout(s.client.Context(), patience)
 		defer cancel()
-		resets := s.node.broker.resets.Load()
+		resets, revocations := s.node.broker.resets.Load(), s.node.revocations.Load()
 		reply, err := s.subscribe(ctx, e)
+		if reply.Options.PushJoinLeave {
+			s.node.broker.wantMoves(e.Channel)
+		}
 		cb(reply, err) // answers the client once the live tail is attached
 		if err != nil || !s.client.IsSubscribed(e.Channel) {
+			s.node.broker.unwantMoves(e.Channel)
+			return
+		}
+		if revocations != s.node.revocations.Load() && !s.who().Open {
+			endAccess(s.client, e.Channel) // it asks again
 			return
 		}
 		if resets != s.node.broker.resets.Load() {
