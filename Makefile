@@ -43,11 +43,13 @@ majors: ## test the engine and its SQL on the oldest and the newest PostgreSQL, 
 	done
 
 .PHONY: lint
-lint: ## gofmt, go vet and golangci-lint
+lint: ## gofmt, go vet, golangci-lint, and eslint and tsc for e2e
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done | xargs gofmt -l); \
 		[ -z "$$files" ] || { echo "not formatted (make fmt does it):"; echo "$$files"; exit 1; }
 	go vet ./...
 	golangci-lint run
+	@[ -d e2e/node_modules ] || { echo "e2e/node_modules is missing: scripts/deps.sh test installs it"; exit 1; }
+	cd e2e && node_modules/.bin/eslint --max-warnings=0 . && node_modules/.bin/tsc
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what is called

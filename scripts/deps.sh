@@ -2,10 +2,11 @@
 # scripts/deps.sh run|test: installs what is missing to run or to test Trunkline, and nothing else.
 #
 #   run   Go (told, not installed) and a PostgreSQL server
-#   test  also psql, pgbouncer, two Python drivers, golangci-lint, govulncheck, and PostgreSQL 14, 17 and 18
+#   test  also psql, pgbouncer, two Python drivers, Node, Chromium, nginx, curl, golangci-lint, govulncheck, PostgreSQL 14, 17
+#         and 18, and the packages of e2e/package-lock.json
 #
 # System packages need root or sudo; without, it prints the command that installs them and exits 1. The rest goes
-# to .tools. It says nothing when nothing is missing.
+# to .tools and e2e/node_modules. It says nothing when nothing is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -63,6 +64,10 @@ have_python_module() {
         ! "$python" -c "import $1" >/dev/null 2>&1 || return 0
     done
     return 1
+}
+
+have_chromium() {
+    have chromium || have chromium-browser || have google-chrome || [ -x /Applications/Chromium.app/Contents/MacOS/Chromium ]
 }
 
 # as_root runs a command as root; without a way to, it returns 1.
@@ -127,6 +132,9 @@ system_packages() {
             have psql || have_server || missing+=(libpq)
             have pgbouncer || missing+=(pgbouncer)
             have xz || missing+=(xz)
+            have node && have npm || missing+=(node)
+            have nginx || missing+=(nginx)
+            have_chromium || missing+=(chromium)
         fi
         [ ${#missing[@]} = 0 ] || die "missing: ${missing[*]}. Install with:
   brew install ${missing[*]}"
@@ -144,9 +152,11 @@ system_packages() {
         have pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
         have xz || missing+=(xz-utils)
         have gcc || have clang || missing+=(gcc libc6-dev)
-        if [ "$(uname -m)" = x86_64 ]; then
-            have npm || missing+=(npm)
-        fi
+        have node || missing+=(nodejs)
+        have npm || missing+=(npm)
+        have_chromium || missing+=(chromium)
+        have nginx || [ -x /usr/sbin/nginx ] || missing+=(nginx)
+        have curl || missing+=(curl)
     fi
     [ ${#missing[@]} != 0 ] || return 0
     if ! have apt-get; then
@@ -157,6 +167,26 @@ system_packages() {
     install_debian "${missing[@]}"
     # An old distribution may have an old one only.
     have_server || [ "$1" = run ] || die "PostgreSQL $min_major or newer is needed, this system's is older: see https://www.postgresql.org/download/"
+}
+
+# --- the clients of the end-to-end tests, into e2e/node_modules
+
+check_node() {
+    node -e 'const [major, minor] = process.versions.node.split(".").map(Number)
+        process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' ||
+        die "Node 20.19 or newer is needed, this is $(node --version): install it from https://nodejs.org/en/download"
+}
+
+# What was installed is remembered beside it: the lock file that it was installed from.
+e2e_modules() {
+    local installed=e2e/node_modules/.installed output
+    ! cmp -s e2e/package-lock.json "$installed" || return 0
+    say "installing the packages of e2e"
+    if ! output=$(npm ci --prefix e2e --loglevel=error 2>&1); then
+        printf '%s\n' "$output" >&2
+        die "the packages of e2e could not be installed"
+    fi
+    cp e2e/package-lock.json "$installed"
 }
 
 # --- Go tools, into .tools/bin
@@ -251,6 +281,8 @@ run)
 test)
     check_go
     system_packages test
+    check_node
+    e2e_modules
     go_tool golangci-lint "$golangci_version" github.com/golangci/golangci-lint/v2/cmd/golangci-lint golangci-lint version --short ||
         die "golangci-lint could not be built"
     # Without it the tests still tell: scripts/vuln.sh says that this check is left out.

@@ -51,7 +51,7 @@ func newLive(s *Server) (*live, error) {
 	mux := http.NewServeMux()
 	l.Node.Register(mux)
 	s.mux.Handle("/connection/", l.counted(mux))
-	s.mux.Handle("/emulation", mux)
+	s.mux.Handle("/emulation", worded(mux))
 	l.forget = s.engine.OnNamespaces(func() {
 		s.gate.ForgetAll()
 		l.NamespacesChanged()
@@ -141,3 +141,20 @@ func (c *upgraded) Close() error {
 	c.leave()
 	return c.Conn.Close()
 }
+
+// worded gives a reason to what the library's emulation endpoint refuses without one.
+func worded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(&wordless{w}, r) })
+}
+
+type wordless struct{ http.ResponseWriter }
+
+func (w *wordless) WriteHeader(status int) {
+	if status < http.StatusBadRequest {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	problemf(w.ResponseWriter, status, "the command can't be taken: it needs the session and node that the stream was told, and at most one frame of data")
+}
+
+func (w *wordless) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -129,6 +129,9 @@ func (o *origins) guard(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
+// forwarding are the headers by which proxies give themselves away: a proxy on this machine is a peer on loopback.
+var forwarding = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
+
 // checkLocal lets in programs and pages of this machine, and nobody else.
 //
 // The peer's address alone doesn't tell: a page of any site that a browser on this machine has open reaches loopback too.
@@ -137,9 +140,10 @@ func checkLocal(r *http.Request) error {
 	if !peerOf(r).IsLoopback() {
 		return fmt.Errorf("the request comes from %s", clip(r.RemoteAddr))
 	}
-	for _, name := range []string{"Forwarded", "X-Forwarded-For"} {
-		if value := r.Header.Get(name); value != "" {
-			return fmt.Errorf("the request was forwarded by a proxy (%s: %s)", name, clip(value))
+	for _, name := range forwarding {
+		// All of them: the first may be an empty one of the client's, before the proxy's own.
+		if values := r.Header.Values(name); len(values) > 0 {
+			return fmt.Errorf("the request was forwarded by a proxy (%s: %s)", name, clip(strings.Join(values, ", ")))
 		}
 	}
 	if !localHost(r.Host) {

@@ -137,3 +137,33 @@ func TestPreflight(t *testing.T) {
 		}
 	}
 }
+
+func TestAProxyOnThisMachineIsNoExcuse(t *testing.T) {
+	open, _ := newOrigins(nil, true, nil)
+	for _, test := range []struct {
+		name, value string
+		allowed     bool
+	}{
+		{"X-Trunkline", "1", true},
+		{"X-Forwarded-For", "203.0.113.9", false},
+		{"X-Forwarded-For", "", false}, // a client's, meant to hide what a proxy adds behind it
+		{"Forwarded", "for=203.0.113.9", false},
+		{"X-Forwarded-Host", "example.org", false},
+		{"X-Forwarded-Proto", "https", false},
+		{"X-Real-IP", "203.0.113.9", false},
+		{"Via", "1.1 proxy", false},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
+		r.RemoteAddr, r.Host = "127.0.0.1:99", "localhost:8000"
+		r.Header.Add(test.name, test.value)
+		if err := open.check(r); (err == nil) != test.allowed {
+			t.Errorf("%s: %q: %v", test.name, test.value, err)
+		}
+	}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
+	r.RemoteAddr, r.Host = "127.0.0.1:99", "localhost:8000"
+	r.Header["X-Forwarded-For"] = []string{"", "203.0.113.9"}
+	if err := open.check(r); err == nil || !strings.Contains(err.Error(), "203.0.113.9") {
+		t.Errorf("behind an empty header: %v", err)
+	}
+}

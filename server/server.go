@@ -100,6 +100,9 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.closing.enter()()
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = timed(w, r.Body)
+	}
 	if r, ok := s.admit(w, r); ok {
 		s.mux.ServeHTTP(w, r)
 	}

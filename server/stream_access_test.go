@@ -210,6 +210,18 @@ func TestStreamEndsWithItsKey(t *testing.T) {
 	}
 }
 
+func TestStreamWithALaterTokenOutlivesARevocation(t *testing.T) {
+	s := newGuarded(t, Limits{})
+	s.sql(t, "SELECT trunkline.revoke('ann')")
+	s.until(t, "the revocation is known", func() bool { return s.handler.gate.Stats().Revocations == 1 })
+	c, _ := s.openAs(t, token(t, "ann", "sub", "*"), "channel=a", "")
+	s.handler.web.streams.Revoked("ann", "", "") // as by a node that hears of it only now
+	id := s.publish(t, "a", "1")
+	if e := c.event(t).decode(t); *e.ID != id {
+		t.Errorf("got %+v", e)
+	}
+}
+
 func TestStreamWhoseRightsCannotBeDecided(t *testing.T) {
 	s := newGuarded(t, Limits{})
 	s.sql(t, `CREATE SCHEMA app`, `CREATE FUNCTION app.slow(user_id text, channel text, action text) RETURNS boolean LANGUAGE plpgsql AS

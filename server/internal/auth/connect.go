@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -100,6 +101,10 @@ func (g *Gate) Subscription(ctx context.Context, id *Identity, channel, token st
 	}
 	// Nothing is allowed to somebody whose connection isn't good any more.
 	if err := g.Check(ctx, id); err != nil {
+		if r := (*Refusal)(nil); errors.As(err, &r) && r.Code == Expired {
+			// Not of the subscription's token: to be told that it has expired would end the subscription for good.
+			return nil, refuse(Unavailable, "the connection's token has expired: try again with the next one")
+		}
 		return nil, err
 	}
 	return &Subscription{Info: c.info, Data: c.data, ExpiresAt: g.tokens.end(c)}, nil

@@ -103,7 +103,7 @@ func (n *Node) onConnect(client *centrifuge.Client) {
 	client.OnRefresh(s.onRefresh)
 	client.OnAlive(s.onAlive)
 	client.OnDisconnect(s.onDisconnect)
-	if s.revoked != n.revocations.Load() && n.dismissed(s) {
+	if s.revoked != n.revocations.Load() && n.reconsidered(s) {
 		return
 	}
 	if len(s.who().Subscriptions) == 0 {
@@ -120,11 +120,9 @@ func (n *Node) onConnect(client *centrifuge.Client) {
 	}
 }
 
-// dismissed closes a connection that was let in while something was revoked, if that concerns it or may.
-func (n *Node) dismissed(s *session) bool {
-	var refusal *auth.Refusal
-	if err := n.gate.Check(n.life, s.who()); errors.As(err, &refusal) && refusal.Code != auth.Unavailable {
-		s.client.Disconnect(centrifuge.Disconnect{Code: centrifuge.DisconnectInvalidToken.Code, Reason: clip(refusal.Reason, maxReason)})
+// reconsidered closes a connection that was let in while something was revoked, if that concerns it or may.
+func (n *Node) reconsidered(s *session) bool {
+	if n.dismissed(n.life, s.client, s.who()) {
 		return true
 	}
 	if len(s.who().Subscriptions) > 0 && !s.who().Open {

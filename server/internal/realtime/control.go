@@ -1,8 +1,10 @@
 package realtime
 
 import (
+	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/centrifugal/centrifuge"
 
@@ -57,11 +59,23 @@ func (n *Node) Revoked(user, channel, jti string) {
 		if jti != "" && id.TokenID != jti {
 			continue
 		}
-		var refusal *auth.Refusal
-		if err := n.gate.Check(n.life, id); errors.As(err, &refusal) && refusal.Code != auth.Unavailable {
-			c.Disconnect(centrifuge.Disconnect{Code: centrifuge.DisconnectInvalidToken.Code, Reason: clip(refusal.Reason, maxReason)})
-		}
+		n.dismissed(n.life, c, id)
 	}
+}
+
+// dismissed closes a connection whose token isn't accepted any more, and tells whether it did. One that has only expired is made
+// again with the next token.
+func (n *Node) dismissed(ctx context.Context, c *centrifuge.Client, id *auth.Identity) bool {
+	var refusal *auth.Refusal
+	if err := n.gate.Check(ctx, id); !errors.As(err, &refusal) || refusal.Code == auth.Unavailable {
+		return false
+	}
+	if refusal.Code == auth.Expired && !id.ExpiresAt.IsZero() && !time.Now().Before(id.ExpiresAt) {
+		c.Disconnect(centrifuge.DisconnectExpired)
+		return true
+	}
+	c.Disconnect(centrifuge.Disconnect{Code: centrifuge.DisconnectInvalidToken.Code, Reason: clip(refusal.Reason, maxReason)})
+	return true
 }
 
 // endAccess ends one subscription. One that the server made ends for good.
