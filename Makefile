@@ -10,6 +10,8 @@ TIMEOUT ?= 15m
 TESTFLAGS ?=
 # make soak DURATION=1h
 DURATION ?= 10m
+# How long each fuzz test runs
+FUZZTIME ?= 2s
 
 .PHONY: help
 help: ## list the targets
@@ -31,7 +33,11 @@ test: ## check everything: what is missing is installed first
 	@scripts/deps.sh test
 	@$(MAKE) --no-print-directory lint vuln
 	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
-	@$(MAKE) --no-print-directory majors build
+	@$(MAKE) --no-print-directory fuzz majors build
+
+.PHONY: fuzz
+fuzz: ## run every fuzz test for a while: make fuzz FUZZTIME=1m
+	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: majors
 majors: ## test the engine and its SQL on the oldest and the newest PostgreSQL, where they were fetched

@@ -43,7 +43,7 @@ const maxEpoch = 64
 
 func cutEpoch(s, what string) (epoch string, number int64, err error) {
 	epoch, digits, ok := strings.Cut(s, ":")
-	if ok && epoch != "" && len(epoch) <= maxEpoch && digits != "" && digits[0] != '+' {
+	if ok && epoch != "" && len(epoch) <= maxEpoch && digits != "" && digits[0] >= '0' && digits[0] <= '9' {
 		number, err = strconv.ParseInt(digits, 10, 64)
 		if err == nil && number >= 0 {
 			return epoch, number, nil

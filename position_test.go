@@ -49,7 +49,7 @@ func TestPositionsAndOffsets(t *testing.T) {
 	}
 }
 
-var positionSeeds = []string{"1f0c6a9b2e44:17", "e:0", "e:-1", ":1", "17", "", "e:1:2", "e:+1", "e:007", "é:1", "e:\x00", strings.Repeat("x", 200) + ":1", "\n:1"}
+var positionSeeds = []string{"1f0c6a9b2e44:17", "e:0", "e:-1", ":1", "17", "", "e:1:2", "e:+1", "e:-0", "e:007", "é:1", "e:\x00", strings.Repeat("x", 200) + ":1", "\n:1"}
 
 func FuzzParsePosition(f *testing.F) {
 	for _, seed := range positionSeeds {
