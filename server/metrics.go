@@ -27,6 +27,8 @@ type metrics struct {
 	refused *prometheus.CounterVec
 	// streamed counts what /v1/stream has sent, dropped the streams ended because their client took too long.
 	streamed, dropped prometheus.Counter
+	// silent counts the connections that ended before a whole request had arrived, idled those that ended between requests.
+	silent, idled prometheus.Counter
 }
 
 // newMetrics registers the metrics of a server. Two servers can't share a registry.
@@ -41,6 +43,12 @@ func newMetrics(s *Server) (*metrics, error) {
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "trunkline_stream_slow_total", Help: "Event streams ended because their client read too slowly.",
 		}),
+		silent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "trunkline_http_silent_total", Help: "Connections that ended before the headers of a first request had arrived.",
+		}),
+		idled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "trunkline_http_idle_total", Help: "Connections that ended while they were kept for another request.",
+		}),
 	}
 	for _, limit := range []string{ // so that they are there before the first time
 		limitConnections, limitConnectionsPerUser, limitConnectionsPerAddress, limitRequestRate, limitRequestsAtOnce, limitRequestBytes,
@@ -49,7 +57,7 @@ func newMetrics(s *Server) (*metrics, error) {
 		m.refused.WithLabelValues(limit)
 	}
 	for _, c := range []prometheus.Collector{
-		m.refused, m.streamed, m.dropped, newEngineCollector(s),
+		m.refused, m.streamed, m.dropped, m.silent, m.idled, newEngineCollector(s),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := s.options.Registry.Register(c); err != nil {

@@ -24,17 +24,18 @@ import (
 
 // A Server serves one engine. It is an http.Handler; all methods are safe for concurrent use.
 type Server struct {
-	engine  *trunkline.Engine
-	gate    *auth.Gate
-	live    *live
-	options Options
-	log     *slog.Logger
-	mux     *http.ServeMux
-	closing closing
-	web     *web
-	metrics *metrics
-	pings   pings
-	streams atomic.Int64 // open at this moment
+	engine      *trunkline.Engine
+	gate        *auth.Gate
+	live        *live
+	options     Options
+	log         *slog.Logger
+	mux         *http.ServeMux
+	closing     closing
+	web         *web
+	metrics     *metrics
+	pings       pings
+	connections connStates
+	streams     atomic.Int64 // open at this moment
 	// connected are the connections that commands reach.
 	connected []connected
 
@@ -100,6 +101,7 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.closing.enter()()
+	s.connections.arrived(r)
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = timed(w, r.Body)
 	}

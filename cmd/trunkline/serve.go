@@ -31,8 +31,9 @@ type serveCmd struct {
 	Drain         time.Duration `placeholder:"DURATION" default:"3s" help:"How long clients may take to leave at the end, in turn: up to 1,000 a second, so that few leave at once. Default: 3s, which people at a terminal still wait for; 20s for tens of thousands."`
 	DrainDelay    time.Duration `placeholder:"DURATION" default:"0s" help:"How long to go on at the end after /readyz has begun to say no, so that a load balancer sees it. Default: 0s."`
 
-	Access accessFlags `embed:""`
-	Limits limitFlags  `embed:""`
+	Access   accessFlags  `embed:""`
+	Limits   limitFlags   `embed:""`
+	Timeouts timeoutFlags `embed:""`
 }
 
 func (*serveCmd) Help() string {
@@ -66,7 +67,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	if err := c.check(a); err != nil {
 		return err
 	}
-	options := server.Options{Logger: log, Limits: c.Limits.limits()}
+	options := server.Options{Logger: log, Limits: c.Limits.limits(), WriteTimeout: c.Timeouts.WriteTimeout}
 	if err := c.Access.options(&options, log); err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer listeners.close()
 
-	up := &running{log: log, begun: force, delay: c.DrainDelay, spread: c.Drain, lost: make(chan error, 1)}
+	up := &running{log: log, begun: force, delay: c.DrainDelay, spread: c.Drain, timeouts: c.Timeouts, lost: make(chan error, 1)}
 	defer func() {
 		stopErr := up.stop(ctx)
 		if stopErr == nil {
@@ -150,6 +151,9 @@ func (c *serveCmd) check(a *app) error {
 		if given.value < 0 || given.value > time.Hour {
 			return usagef("%s %s can't be taken: choose between 0s and 1h", given.flag, given.value)
 		}
+	}
+	if err := c.Timeouts.check(); err != nil {
+		return err
 	}
 	if err := c.Limits.check(); err != nil {
 		return err

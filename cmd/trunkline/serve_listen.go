@@ -134,7 +134,8 @@ func (r *running) keepCertificate(ctx context.Context, pair *certificate) {
 func (r *running) serve(l *listeners) <-chan error {
 	failed := make(chan error, 2)
 	begin := func(listener net.Listener, handler http.Handler) {
-		s := newHTTPServer(handler, r.log)
+		s := newHTTPServer(handler, r.timeouts, r.log)
+		s.ConnState = r.server.ConnState
 		r.http = append(r.http, s)
 		go func() {
 			if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -152,11 +153,11 @@ func (r *running) serve(l *listeners) <-chan error {
 
 // newHTTPServer bounds what doesn't bound itself. There is no timeout for whole requests: a stream has no end, and each of its
 // writes has a deadline of its own.
-func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+func newHTTPServer(handler http.Handler, t timeoutFlags, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
+		Handler: handler, ReadHeaderTimeout: t.HeaderTimeout, IdleTimeout: t.IdleTimeout, MaxHeaderBytes: maxHeader,
 		// Over HTTP/2 a peer that is gone is found by asking it.
-		HTTP2:    &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: 20 * time.Second},
+		HTTP2:    &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: t.WriteTimeout},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

@@ -30,6 +30,7 @@ type running struct {
 	begun    <-chan os.Signal // every signal since serve began: the first is the one that ends it
 	delay    time.Duration    // between saying that it isn't ready and turning clients away
 	spread   time.Duration    // how long clients may take to leave
+	timeouts timeoutFlags
 	dir      string
 	postgres *localpg.Server
 	engine   *trunkline.Engine
