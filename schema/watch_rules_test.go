@@ -140,6 +140,13 @@ func TestWatchRights(t *testing.T) {
 	const reason = `{"rejected":"channel \"%[1]s\" is in the namespace \"trunkline\", which is Trunkline's own","table":"t","op":"o","key":null}`
 	d.want(d.column("SELECT concat(channel, ' ', payload::text, ' ', notify) FROM trunkline.message ORDER BY id"),
 		"trunkline:rejected "+fmt.Sprintf(reason, "trunkline:x")+" f", "fine 2 t", "trunkline:rejected "+fmt.Sprintf(reason, "trunkline:rejected")+" f")
+	// Nor do arrays help that begin elsewhere than at 1, or have several dimensions.
+	d.run(fmt.Sprintf(`TRUNCATE trunkline.message; SET ROLE %s;
+		SELECT trunkline.publish_watched(1, 't', 'o', '[0:0]={trunkline:control}', '[0:0]={1}');
+		SELECT trunkline.publish_watched(1, 't', 'o', '[0:1]={trunkline:control,fine}', '{2,3}');
+		SELECT trunkline.publish_watched(1, 't', 'o', '{{fine},{trunkline:control}}', '[5:6]={4,5}'); RESET ROLE`, bob))
+	forged := "trunkline:rejected " + fmt.Sprintf(reason, "trunkline:control")
+	d.want(d.messages(), forged, forged, "fine 3", "fine 4", forged)
 
 	// The owner may no longer publish: the one case in which a write fails, and says so.
 	d.run("REVOKE EXECUTE ON FUNCTION trunkline.publish_watched FROM " + ann)

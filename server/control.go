@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/trunkline/trunkline"
@@ -30,7 +31,8 @@ type connected interface {
 	Disconnect(user, client string)
 	// Unsubscribe ends a user's subscriptions to a channel.
 	Unsubscribe(user, channel string)
-	// Revoked ends what a revocation takes away: of a user all, or one channel; or what a token gave.
+	// Revoked ends what a revocation takes away: of a user all, or one channel; or what a token gave. Without any of them it
+	// ends what was made with an API key that is no longer good, and asks nothing about others.
 	Revoked(user, channel, tokenID string)
 	// Recheck asks for every connection whether it is still allowed: commands may have been missed.
 	Recheck(ctx context.Context)
@@ -78,38 +80,65 @@ func (s *Server) obey(ctx context.Context) (heard bool, err error) {
 		close(s.loaded)
 	}
 	for {
-		m, err := sub.Next(ctx)
+		commands, err := s.listen(ctx, sub)
 		if err != nil {
 			return true, err
+		}
+		if err := s.carryOutAll(ctx, commands); err != nil {
+			return true, err
+		}
+	}
+}
+
+// maxCommands is how many commands are carried out together, at most.
+const maxCommands = 1000
+
+// listen waits for a command, and takes those that are there with it: whoever revokes for thousands of users does so at once.
+func (s *Server) listen(ctx context.Context, sub *trunkline.Subscription) ([]controlMessage, error) {
+	var commands []controlMessage
+	for len(commands) == 0 || (len(commands) < maxCommands && sub.Ready()) {
+		m, err := sub.Next(ctx)
+		if err != nil && len(commands) > 0 {
+			break // these first: it will say so again
+		}
+		if err != nil {
+			return nil, err
 		}
 		var command controlMessage
 		if err := json.Unmarshal(m.Payload, &command); err != nil {
 			s.log.Error("a command to this node can't be read", "error", err, "id", m.ID)
 			continue
 		}
-		if err := s.carryOut(ctx, command); err != nil {
-			return true, fmt.Errorf("%s: %w", command.Type, err)
-		}
+		commands = append(commands, command)
 	}
+	return commands, nil
 }
 
-// carryOut does what a command says. After an error everything is read and checked anew.
-func (s *Server) carryOut(ctx context.Context, command controlMessage) error {
+// carryOutAll does what commands say, in their order. What they need to have read is read once for all of them. After an error
+// everything is read and checked anew.
+func (s *Server) carryOutAll(ctx context.Context, commands []controlMessage) error {
+	if slices.ContainsFunc(commands, func(c controlMessage) bool { return c.Type == "apikeys" || c.Type == "revoke" }) {
+		if err := s.gate.Load(ctx); err != nil {
+			return fmt.Errorf("read API keys and revocations: %w", err)
+		}
+	}
+	for _, command := range commands {
+		s.carryOut(command)
+	}
+	return nil
+}
+
+// carryOut does what a command says.
+func (s *Server) carryOut(command controlMessage) {
 	s.log.Debug("command", "type", command.Type, "user", command.User, "channel", command.Channel)
 	switch command.Type {
 	case "namespaces":
 		// The engine reads the rows; what depends on them is told by it.
 	case "apikeys":
-		if err := s.gate.Load(ctx); err != nil {
-			return err
-		}
 		for _, c := range s.connected {
-			c.Recheck(ctx) // those with a key that was revoked
+			c.Revoked("", "", "")
 		}
 	case "revoke":
-		if err := s.gate.Load(ctx); err != nil {
-			return err
-		}
 		s.gate.Forget(command.User, command.Channel)
 		for _, c := range s.connected {
 			c.Revoked(command.User, command.Channel, command.TokenID)
@@ -126,5 +155,4 @@ func (s *Server) carryOut(ctx context.Context, command controlMessage) error {
 	default:
 		s.log.Warn("a command to this node is of a type it doesn't know: another node may be newer", "type", command.Type)
 	}
-	return nil
 }

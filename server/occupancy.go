@@ -77,6 +77,29 @@ func (o *occupancy) identify(user string) (leave func(), refusal *problem) {
 	}, nil
 }
 
+// counts are how many things of each key go on, at most so many.
+type counts[K comparable] struct {
+	most int
+
+	mu sync.Mutex
+	of map[K]int
+}
+
+// enter counts one until leave is called, once; or says that there are too many.
+func (c *counts[K]) enter(key K) (leave func(), ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[key] >= c.most {
+		return nil, false
+	}
+	c.of[key]++
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		release(c.of, key)
+	}, true
+}
+
 func release[K comparable](counts map[K]int, key K) {
 	if counts[key]--; counts[key] <= 0 {
 		delete(counts, key)

@@ -156,5 +156,6 @@ func syntax(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the body is no JSON: it ends too soon")
 	}
-	return fmt.Errorf("the body is no JSON: %w", err)
+	// It may repeat all of a number of millions of digits.
+	return fmt.Errorf("the body is no JSON: %s", clip(err.Error()))
 }

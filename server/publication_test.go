@@ -64,6 +64,7 @@ func FuzzRESTPublish(f *testing.F) {
 	f.Add([]byte(`{"messages":[{"channel":"a","payload":1e999},{"channel":"\u00fc","payload":null}]}`))
 	f.Add([]byte(`{"messages":[{"channel":"a"}]} x`))
 	f.Add([]byte("{\"channel\":\"\xff\",\"payload\":\"\xff\"}"))
+	f.Add(bytes.Repeat([]byte("6"), 3000)) // too large a number to be one
 	f.Fuzz(func(t *testing.T, body []byte) {
 		before := bytes.Clone(body)
 		q, err := decodePublish(body)

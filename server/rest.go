@@ -190,6 +190,14 @@ func (h *rest) identify(ctx huma.Context, next func(huma.Context)) {
 			refusal = limited(http.StatusTooManyRequests, limitRequestRate, wait, "too many requests came from this address: try again later")
 		}
 	}
+	if refusal == nil && !program(id) {
+		if leave, ok := s.web.busy.enter(from); ok {
+			defer leave() // once next has read the body and answered
+		} else {
+			refusal = limited(http.StatusTooManyRequests, limitRequestsAtOnce, time.Second,
+				"%d requests from this address are under way, which is the most: wait for some", maxRequestsPerAddress)
+		}
+	}
 	if refusal != nil {
 		s.refuse(w, r, refusal)
 		return

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -161,6 +162,36 @@ func TestTooManyRequestsAtOnce(t *testing.T) {
 	<-s.handler.web.working
 	if a := s.ask(t, http.MethodGet, "/v1/namespaces", ""); a.status != http.StatusOK {
 		t.Errorf("status %d: %s", a.status, a.body)
+	}
+}
+
+// Bodies that don't come occupy no more than their share.
+func TestOneAddressLeavesRoomForOthers(t *testing.T) {
+	s := newGuarded(t, Limits{})
+	ann, key := token(t, "ann", "pub,hst", "*"), s.key(t, "publish")
+	for range maxRequestsPerAddress {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = fmt.Fprintf(conn, "POST /v1/publish HTTP/1.1\r\nHost: trunkline\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", ann)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.until(t, "all are under way", func() bool { return len(s.handler.web.working) == maxRequestsPerAddress })
+	a := s.ask(t, http.MethodGet, "/v1/history?channel=a", "", "Authorization: Bearer "+ann)
+	if p := a.problem(t); a.status != http.StatusTooManyRequests || p.Limit != limitRequestsAtOnce || a.header.Get("Retry-After") == "" {
+		t.Errorf("status %d: %+v", a.status, p)
+	}
+	if a := s.ask(t, http.MethodPost, "/v1/publish", `{"channel":"a","payload":1}`, "X-API-Key: "+key); a.status != http.StatusOK {
+		t.Errorf("a key: status %d: %s", a.status, a.body)
+	}
+	s.server.CloseClientConnections()
+	s.until(t, "all are over", func() bool { return len(s.handler.web.working) == 0 })
+	if a := s.ask(t, http.MethodGet, "/v1/history?channel=a", "", "Authorization: Bearer "+ann); a.status != http.StatusOK {
+		t.Errorf("afterwards: status %d: %s", a.status, a.body)
 	}
 }
 

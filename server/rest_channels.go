@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -124,7 +125,8 @@ func (h *rest) channel(ctx context.Context, in *channelInput) (*channelOutput, e
 	if err := s.gate.Allow(ctx, id, in.Channel, auth.History); err != nil {
 		return nil, err
 	}
-	page, err := s.engine.Recent(ctx, in.Channel, 0, 0)
+	// Behind every message: the bounds alone, as the database has them.
+	page, err := s.engine.History(ctx, in.Channel, math.MaxInt64, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -176,7 +176,7 @@ func (h *rest) history(ctx context.Context, in *historyInput) (*raw, error) {
 		return nil, err
 	}
 	next, prev := historyLinks(in, &page)
-	body := appendHistory(nil, in.Channel, &page, snapshotOf(&page, before), next, prev)
+	body := appendHistory(nil, in.Channel, &page, snapshotOf(&page, in.After, before), next, prev)
 	out := rawJSON(body)
 	if next != "" {
 		out.Link = fmt.Sprintf("<%s>; rel=\"next\"", next)
@@ -250,10 +250,11 @@ func historyLinks(in *historyInput, page *trunkline.HistoryPage) (next, prev str
 }
 
 // snapshotOf is the place from where a stream of this channel continues behind the page without a gap or a double, if the page
-// reaches the channel's end; otherwise behind its newest message.
-func snapshotOf(page *trunkline.HistoryPage, before trunkline.Position) trunkline.Position {
+// reaches the channel's end; otherwise behind its newest message. What the page was asked to begin behind, and what retention has
+// removed, is no part of it, and needn't be to reach the end.
+func snapshotOf(page *trunkline.HistoryPage, after int64, before trunkline.Position) trunkline.Position {
 	position := trunkline.Position{Epoch: page.Epoch}
-	newest := int64(0)
+	newest := max(after, page.FirstSeq-1)
 	for i := range page.Messages {
 		newest = max(newest, page.Messages[i].Seq)
 		position.Position = max(position.Position, page.Messages[i].Position)

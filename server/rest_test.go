@@ -219,6 +219,43 @@ func TestChannels(t *testing.T) {
 	s.until(t, "the stream has gone", func() bool { return s.handler.web.streams.following("a:1") == 0 })
 }
 
+func TestWhatRetentionHasLeftOfAChannel(t *testing.T) {
+	s := newService(t)
+	c, _ := s.open(t, "channel=a", "") // so that the node has the channel in memory, where nothing is ever too old
+	for range 3 {
+		s.publish(t, "a", "1")
+		c.event(t)
+	}
+	var one struct {
+		FirstSeq int64 `json:"first_seq"`
+		LastSeq  int64 `json:"last_seq"`
+	}
+	if s.get(t, "/v1/channel?channel=a", &one); one.FirstSeq != 1 || one.LastSeq != 3 {
+		t.Errorf("before: %+v", one)
+	}
+	s.sql(t, "INSERT INTO trunkline.namespace (name, retention) VALUES ('default', '1 s')")
+	s.until(t, "all is removed", func() bool {
+		s.get(t, "/v1/channel?channel=a", &one)
+		return one.FirstSeq == 4 && one.LastSeq == 3
+	})
+	// An empty page, wherever it was to begin, leads to a stream that has what comes next.
+	var followers []*client
+	for _, query := range []string{"", "&after=3", "&before=0"} {
+		var page historyAnswer
+		if s.get(t, "/v1/history?channel=a"+query, &page); len(page.Messages) != 0 {
+			t.Fatalf("%q: %d messages", query, len(page.Messages))
+		}
+		follower, _ := s.open(t, "channel=a&since="+page.Position, "")
+		followers = append(followers, follower)
+	}
+	id := s.publish(t, "a", "2")
+	for i, follower := range followers {
+		if b := follower.event(t); b.event != "message" || *b.decode(t).ID != id {
+			t.Errorf("follower %d: %+v", i, b)
+		}
+	}
+}
+
 func TestNamespaces(t *testing.T) {
 	s := newService(t)
 	var set namespaceSettings

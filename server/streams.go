@@ -120,20 +120,22 @@ func (s *streams) Unsubscribe(user, channel string) {
 	s.end(user, false, why, func(l *listener) bool { return slices.Contains(l.channels, channel) })
 }
 
-// Revoked ends what a revocation takes away: a user's streams, those of them that follow a channel, or those of a token.
+// Revoked ends what a revocation takes away: a user's streams, those of them that follow a channel, or those of a token; without
+// any of them those of API keys that are no longer good. Streams made with a later token of the user's stay.
 func (s *streams) Revoked(user, channel, tokenID string) {
 	why := &ending{"revoked", "what this stream was allowed with has been revoked"}
 	if channel != "" {
 		why.Detail = fmt.Sprintf("leave to follow channel %q has been revoked", channel)
 	}
-	s.end(user, user == "", why, func(l *listener) bool {
-		if tokenID != "" && l.identity.TokenID != tokenID {
-			return false
+	s.end(user, tokenID != "", why, func(l *listener) bool {
+		switch {
+		case tokenID != "":
+			return l.identity.TokenID == tokenID
+		case channel != "":
+			return slices.Contains(l.channels, channel)
 		}
-		if user == "" && tokenID == "" {
-			return false // a revocation of nobody
-		}
-		return channel == "" || slices.Contains(l.channels, channel)
+		refusal := asRefusal(s.gate.Check(context.Background(), l.identity)) // asks nobody
+		return refusal != nil && refusal.Code != auth.Unavailable
 	})
 }
 

@@ -16,8 +16,9 @@ type web struct {
 	requests  *meter[netip.Prefix]
 	failures  *meter[netip.Prefix]
 	publishes *meter[publisher]
-	// working has room for the REST requests under way.
+	// working has room for the REST requests under way, and busy counts those of each address that come without a key.
 	working chan struct{}
+	busy    *counts[netip.Prefix]
 	// onRefusal is told of each request that a limit refused.
 	onRefusal func(limit string)
 	// onSent is told of messages sent to streams, onSlow of each stream that ended because its client read too slowly.
@@ -30,6 +31,10 @@ type publisher struct{ user, namespace string }
 
 // maxRequests is how many REST requests may be under way at once: with it the memory that their bodies take is bounded.
 const maxRequests = 128
+
+// maxRequestsPerAddress is how many of them may come from one address without an API key: bodies that never end come slowly, and
+// must not keep everybody else out.
+const maxRequestsPerAddress = maxRequests / 4
 
 func newWeb(o Options, gate *auth.Gate) (*web, error) {
 	trusted := proxies(o.TrustedProxies)
@@ -44,6 +49,7 @@ func newWeb(o Options, gate *auth.Gate) (*web, error) {
 		failures:  newMeter[netip.Prefix](l.FailureRate, 10*l.FailureRate),
 		publishes: newMeter[publisher](l.PublishRate, 10*l.PublishRate),
 		working:   make(chan struct{}, maxRequests),
+		busy:      &counts[netip.Prefix]{most: maxRequestsPerAddress, of: map[netip.Prefix]int{}},
 		onRefusal: func(string) {}, onSent: func(int) {}, onSlow: func() {},
 	}, nil
 }

@@ -86,6 +86,11 @@ BEGIN
     IF coalesce(cardinality(channels), 0) = 0 THEN
         RETURN;
     END IF;
+    -- What is bad is replaced by its number below, which counts from 1: in an array that doesn't, something else would be.
+    IF concat_ws(',', array_ndims(channels), array_lower(channels, 1), array_ndims(payloads), array_lower(payloads, 1)) <> '1,1,1,1' THEN
+        channels := ARRAY(SELECT unnest(channels));
+        payloads := ARRAY(SELECT unnest(payloads));
+    END IF;
 
     FOR bad IN
         SELECT m.n, m.channel, trunkline.channel_problem(m.channel) AS channel_problem,

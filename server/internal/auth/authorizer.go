@@ -17,6 +17,8 @@ import (
 const (
 	maxBatch    = 256  // questions in a query
 	maxWaiting  = 8192 // questions that wait for one function
+	maxOwn      = 1024 // questions of one user under way, of all functions: a crowd of others still finds room
+	maxNobodys  = 4096 // questions of all anonymous users under way
 	maxAttempts = 3    // how often a question is asked anew because of what was revoked meanwhile
 )
 
@@ -39,6 +41,7 @@ type authorizer struct {
 	closed  bool
 	lines   map[lineKey]*line
 	flights map[question]*flight
+	own     map[string]int // flights, by user, those that became stale as well
 	answers *answers
 	names   map[string]string // functions' names as SQL, by their names in namespaces
 
@@ -80,8 +83,8 @@ func newAuthorizer(pool *pgxpool.Pool, logger *slog.Logger) *authorizer {
 	}
 	return &authorizer{
 		pool: pool, logger: logger, slots: make(chan struct{}, slots), ctx: ctx, cancel: cancel,
-		lines: make(map[lineKey]*line), flights: make(map[question]*flight), answers: newAnswers(maxAnswers),
-		names: make(map[string]string), logs: rate.NewLimiter(1, 10),
+		lines: make(map[lineKey]*line), flights: make(map[question]*flight), own: make(map[string]int),
+		answers: newAnswers(maxAnswers), names: make(map[string]string), logs: rate.NewLimiter(1, 10),
 	}
 }
 
@@ -155,11 +158,17 @@ func (a *authorizer) join(q question, timeout time.Duration) (*flight, error) {
 		l = &line{lineKey: key, most: maxBatch}
 		a.lines[key] = l
 	}
-	if len(l.together)+len(l.alone) >= maxWaiting {
+	most := maxOwn
+	if q.user == "" {
+		most = maxNobodys
+	}
+	if len(l.together)+len(l.alone) >= maxWaiting || a.own[q.user] >= most {
+		a.leave(l)
 		return nil, errTooMany
 	}
 	f := &flight{question: q, done: make(chan struct{}), waiters: 1}
 	a.flights[q] = f
+	a.own[q.user]++
 	l.together = append(l.together, f)
 	if !l.asking {
 		l.asking = true
@@ -295,6 +304,9 @@ func (a *authorizer) settle(batch []*flight, allowed []bool, err error, asked ti
 func (a *authorizer) land(f *flight) {
 	if a.flights[f.question] == f {
 		delete(a.flights, f.question)
+	}
+	if a.own[f.user]--; a.own[f.user] <= 0 {
+		delete(a.own, f.user)
 	}
 	close(f.done)
 }

@@ -34,6 +34,10 @@ type Config struct {
 	Namespaces func() []trunkline.Namespace
 }
 
+// readTimeout bounds one reading of what was revoked: a connection that a network swallowed would otherwise hold up, for as long as
+// TCP doesn't notice, all that is revoked later.
+const readTimeout = 10 * time.Second
+
 // maxSkew keeps a mistaken setting from making tokens immortal.
 const maxSkew = 5 * time.Minute
 
@@ -49,7 +53,9 @@ type Gate struct {
 	namespaces func() []trunkline.Namespace
 	now        func() time.Time
 
-	state atomic.Pointer[state] // nil before Load
+	state    atomic.Pointer[state] // nil before Load
+	patience time.Duration         // for one reading
+	loads    atomic.Int64
 
 	loading sync.Mutex // held while loading
 	queue   sync.Mutex
@@ -104,6 +110,7 @@ func New(cfg Config) (*Gate, error) {
 	g := &Gate{
 		open: cfg.Open, pool: cfg.Pool, tokens: newTokens(keys, &cfg), keySet: keys.remote,
 		functions: newAuthorizer(cfg.Pool, cfg.Logger), namespace: cfg.Namespace, namespaces: cfg.Namespaces, now: time.Now,
+		patience: readTimeout,
 	}
 	if g.namespace == nil {
 		g.namespace = func(channel string) trunkline.Namespace {
@@ -117,7 +124,7 @@ func New(cfg Config) (*Gate, error) {
 }
 
 // Load reads what was revoked and the API keys, which it knows of when it returns if they were committed before it was called;
-// answers about what was revoked since the last time are forgotten. Calls at the same time share one. The first begins to
+// answers about what was revoked since the last time are forgotten. It gives up after 10 s. Calls at the same time share one. The first begins to
 // fetch the key set, and to keep it fresh.
 func (g *Gate) Load(ctx context.Context) error {
 	if g.keySet != nil {
@@ -165,6 +172,9 @@ func (g *Gate) lead(ctx context.Context, l *load) error {
 }
 
 func (g *Gate) read(ctx context.Context) error {
+	g.loads.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
 	revoked, err := readRevocations(ctx, g.pool)
 	if err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
@@ -201,6 +211,7 @@ type Stats struct {
 	Questions   int64 // asked of functions, answered from the cache or not
 	Queries     int64 // that asked functions
 	Failures    int64 // questions that a function didn't answer
+	Loads       int64 // readings of what was revoked and of API keys
 	Revocations int   // users and tokens of which something is revoked
 	APIKeys     int   // that aren't revoked
 }
@@ -209,6 +220,7 @@ type Stats struct {
 func (g *Gate) Stats() Stats {
 	s := Stats{
 		Questions: g.functions.questions.Load(), Queries: g.functions.queries.Load(), Failures: g.functions.failures.Load(),
+		Loads: g.loads.Load(),
 	}
 	if state := g.state.Load(); state != nil {
 		s.Revocations, s.APIKeys = len(state.revoked.users)+len(state.revoked.tokens), len(state.keys)

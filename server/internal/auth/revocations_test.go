@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -244,5 +245,31 @@ func TestOpenMode(t *testing.T) {
 		if _, err := g.Subscription(testContext(t), id, "a", "b"); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestLoadGivesUpOnADatabaseThatHangs(t *testing.T) {
+	g, pool, _ := online(t)
+	g.patience = 50 * time.Millisecond
+	conn, err := pool.Acquire(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	for _, sql := range []string{"BEGIN", "LOCK TABLE trunkline.revocation IN ACCESS EXCLUSIVE MODE", "SELECT trunkline.revoke('ann')"} {
+		if _, err := conn.Exec(testContext(t), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.Load(context.Background()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Load returned %v", err)
+	}
+	if _, err := conn.Exec(testContext(t), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	g.patience = patience
+	reload(t, g)
+	if n := g.Stats().Revocations; n != 1 {
+		t.Errorf("%d revocations are known", n)
 	}
 }
