@@ -21,11 +21,11 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 		"one request":      "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://")) //nolint:noctx // a test's
+			conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			if _, err := io.WriteString(conn, said); err != nil {
 				t.Fatal(err)
 			}
