@@ -18,6 +18,7 @@ type client struct {
 
 	mu     sync.Mutex
 	events []event
+	all []event // also those that were waited for
 	grown  chan struct{} // closed, and made anew, at each event
 }
 
@@ -199,6 +200,7 @@ func (c *client) happened(e event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events = append(c.events, e)
+	c.all = append(c.all, e)
 	close(c.grown)
 	c.grown = make(chan struct{})
 }
@@ -249,6 +251,21 @@ func (c *client) never(t testing.TB, kinds ...string) {
 	}
 }
 
+// around tells what happened shortly before and after an event, whoever waited for it.
+func (c *client) around(e event) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.all) - 1
+	for last > 0 && c.all[last].raw != e.raw {
+		last--
+	}
+	var b strings.Builder
+	for _, e := range c.all[max(0, last-15):min(len(c.all), last+5)] {
+		fmt.Fprintf(&b, "\n      %s", e.raw)
+	}
+	return b.String()
+}
+
 // numbers waits for the publications that are numbered first to last, and checks that they come in order, each once, with
 // offsets that rise by one. It returns the last one's offset.
 func (c *client) numbers(t testing.TB, channel string, first, last int) int64 {
@@ -257,7 +274,7 @@ func (c *client) numbers(t testing.TB, channel string, first, last int) int64 {
 	for n := first; n <= last; n++ {
 		e := c.await(t, "publication", channel)
 		if got := number(t, e.Data); got != n {
-			t.Fatalf("%s: message %d of %s came where %d was due: %s", c.name, got, channel, n, e.raw)
+			t.Fatalf("%s: message %d of %s came where %d was due: %s; all that happened about then: %s", c.name, got, channel, n, e.raw, c.around(e))
 		}
 		if before != 0 && e.Offset != before+1 {
 			t.Fatalf("%s: offset %d of %s follows %d", c.name, e.Offset, channel, before)

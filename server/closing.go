@@ -111,6 +111,13 @@ func (c *closing) spread(over time.Duration) int {
 	return len(c.open)
 }
 
+// draining tells whether requests that don't end by themselves have their turns to leave.
+func (c *closing) draining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.leaving.IsZero()
+}
+
 // giveTurn is called with mu held.
 func (c *closing) giveTurn(d *departure) {
 	left := time.Until(c.leaving)

@@ -100,9 +100,16 @@ func (l *live) counted(next http.Handler) http.Handler {
 		}
 		r = r.WithContext(context.WithValue(r.Context(), addressKey{}, network(from)))
 		hijacker, ok := w.(http.Hijacker)
-		if !ok || r.Header.Get("Upgrade") == "" {
+		if !ok || r.URL.Path != "/connection/websocket" {
 			defer leave() // it lasts as long as the request
-			next.ServeHTTP(w, r)
+			ctx, end := context.WithCancel(r.Context())
+			defer end()
+			defer context.AfterFunc(s.closing.of(r), func() {
+				if !s.closing.draining() { // then its client is told to come again, and ends it
+					end()
+				}
+			})()
+			next.ServeHTTP(w, r.WithContext(ctx))
 			return
 		}
 		u := &upgrade{ResponseWriter: w, hijacker: hijacker, leave: leave}

@@ -67,6 +67,9 @@ func (b *broker) Subscribe(channel string) error {
 	b.mu.Lock()
 	b.feeds[channel] = f
 	b.mu.Unlock()
+	if f.conflated != f.toConflate() {
+		f.restart() // it has changed since, and whoever told of that didn't find this feed
+	}
 	b.node.goRun(f.run)
 	return nil
 }
@@ -172,10 +175,14 @@ func (b *broker) PublishLeave(channel string, info *centrifuge.ClientInfo) error
 func (b *broker) handMove(channel string, info *centrifuge.ClientInfo, joined bool) error {
 	b.mu.RLock()
 	_, wanted := b.curious[channel]
+	f := b.feeds[channel]
 	b.mu.RUnlock()
-	switch {
-	case !wanted:
+	if !wanted || f == nil {
 		return nil
+	}
+	f.moving.Add(1)
+	defer f.moving.Add(-1)
+	switch {
 	case joined:
 		return b.handler.HandleJoin(channel, info)
 	default:

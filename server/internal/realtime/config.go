@@ -107,6 +107,10 @@ const (
 	maxPublishing = 128
 	// patience bounds a request to the database on behalf of a client.
 	patience = 10 * time.Second
+	// placePatience bounds the question where a channel is, or what came since, of a client that is subscribing. Clients wait 5 s
+	// for an answer. The library waits as long when one leaves meanwhile, and would keep for ever what is subscribed later:
+	// presenceWait and this have to be less.
+	placePatience = 2500 * time.Millisecond
 )
 
 func (c Config) withDefaults() Config {

@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/centrifugal/centrifuge"
@@ -77,12 +79,18 @@ func (s *session) serverSide(ctx context.Context) (map[string]centrifuge.Subscri
 		options := s.options(ctx, id, channel)
 		options.PushJoinLeave = options.EmitJoinLeave // these clients have no way to ask for it
 		if options.PushJoinLeave {
-			s.node.broker.wantMoves(channel)
+			s.curious = append(s.curious, channel)
 		}
 		options.Source = sourceServer
 		options.ChannelInfo, options.Data = oneLine(wanted.Info), oneLine(wanted.Data)
 		options.ExpireAt = unixEnd(wanted.ExpiresAt)
 		subscriptions[channel] = options
+	}
+	if err := s.node.broker.reachable(ctx, slices.Collect(maps.Keys(subscriptions))); err != nil {
+		return nil, err
+	}
+	for _, channel := range s.curious {
+		s.node.broker.wantMoves(channel)
 	}
 	return subscriptions, nil
 }
@@ -112,6 +120,9 @@ func (n *Node) onConnect(client *centrifuge.Client) {
 	if s.resets != n.broker.resets.Load() {
 		client.Disconnect(centrifuge.DisconnectInsufficientState)
 		return
+	}
+	for _, channel := range s.curious {
+		n.broker.wantMoves(channel) // again: who left the channel meanwhile may have ended it
 	}
 	for _, channel := range client.Channels() {
 		if f := n.broker.feed(channel); f != nil {

@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,6 +111,12 @@ func (n *Node) NamespacesChanged() {
 	defer n.settings.mu.Unlock()
 	before, now := n.settings.last, byName(n.engine.Namespaces())
 	n.settings.last = now
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(now))) {
+		if was, is := before[name], now[name]; conflationChanged(&was, &is) || crowdChanged(&was, &is) {
+			n.broker.resets.Add(1) // before looking for those it concerns: who is just subscribing finds out by this
+			break
+		}
+	}
 	n.broker.mu.RLock()
 	feeds := make([]*feed, 0, len(n.broker.feeds))
 	for _, f := range n.broker.feeds {
@@ -120,15 +128,25 @@ func (n *Node) NamespacesChanged() {
 		name := trunkline.NamespaceOf(f.channel)
 		was, is := before[name], now[name]
 		switch {
-		case (was.Conflate > 0) != (is.Conflate > 0): // the engine follows other changes by itself
+		case conflationChanged(&was, &is):
 			f.restart()
-		case !equal(was.Presence, is.Presence) || !equal(was.JoinLeave, is.JoinLeave):
+		case crowdChanged(&was, &is):
 			again = append(again, f.channel)
 		}
 	}
 	if len(again) > 0 {
 		n.broker.doubt(settingsChanged, again...)
 	}
+}
+
+// conflationChanged tells whether messages have to be delivered in the other way. The engine follows other intervals by itself.
+func conflationChanged(was, is *trunkline.Namespace) bool {
+	return (was.Conflate > 0) != (is.Conflate > 0)
+}
+
+// crowdChanged tells whether others are to be shown, or not any more.
+func crowdChanged(was, is *trunkline.Namespace) bool {
+	return !equal(was.Presence, is.Presence) || !equal(was.JoinLeave, is.JoinLeave)
 }
 
 func equal(a, b *bool) bool { return a == b || (a != nil && b != nil && *a == *b) }

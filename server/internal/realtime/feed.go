@@ -21,16 +21,21 @@ type feed struct {
 	ctx     context.Context //nolint:containedctx // its life
 	stop    context.CancelFunc
 	batched atomic.Int32
+	moving  atomic.Int32 // joins and leaves that are being told
 
 	mu        sync.Mutex              // held while a message is handed on
 	sub       *trunkline.Subscription // changed by run alone
 	restarted bool                    // sub was closed to be made anew
 	conflated bool
 	newest    *centrifuge.Publication // of a conflated channel
+	size      int                     // of what is gathered, in bytes
 }
 
+// toConflate tells what the namespace says at present.
+func (f *feed) toConflate() bool { return f.broker.node.engine.Namespace(f.channel).Conflate > 0 }
+
 func (f *feed) subscribe(ctx context.Context, from trunkline.Start) error {
-	conflated := f.broker.node.engine.Namespace(f.channel).Conflate > 0
+	conflated := f.toConflate()
 	sub, err := f.broker.node.engine.Subscribe(ctx, []string{f.channel}, trunkline.SubscribeOptions{From: from, Signals: true, Conflate: conflated})
 	if err != nil {
 		return err
@@ -38,6 +43,9 @@ func (f *feed) subscribe(ctx context.Context, from trunkline.Start) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sub, f.conflated = sub, conflated
+	if f.restarted { // while it was being made: only the old one was closed
+		sub.Close()
+	}
 	return nil
 }
 
@@ -85,7 +93,9 @@ func (f *feed) hand(m *trunkline.Message) {
 		pub.Offset = 0 // there are gaps by nature: clients don't count
 		f.newest = pub
 	}
-	f.gather(f.sub.Ready())
+	// A signal, or the state of a conflated channel, is not kept: a client that is just subscribing may get it, but not the
+	// message that would write it.
+	f.gather(len(pub.Data), !m.Signal && !f.conflated && f.sub.Ready())
 	if err := f.broker.handler.HandlePublication(f.channel, pub, position, false, nil); err != nil {
 		f.broker.node.log.Warn("a message can't be handed to clients", "channel", f.channel, "id", m.ID, "error", err)
 	}
@@ -152,24 +162,37 @@ const (
 	flushed               // write it with what was kept
 )
 
-// maxGathered is how many messages are written at once, at most.
-const maxGathered = 32
+const (
+	// maxGathered is how many messages are written at once, at most.
+	maxGathered = 32
+	// maxGatheredBytes ends the gathering: more doesn't make it faster, and a few large messages that come into a client's queue
+	// at once would fill it, however fast the client is.
+	maxGatheredBytes = 64 << 10
+)
 
-// gather decides about the next message, knowing whether another one follows at once.
-func (f *feed) gather(more bool) {
+// gather decides about the next message, knowing its size and whether another one follows at once. Under mu.
+func (f *feed) gather(size int, more bool) {
+	f.size += size
 	switch {
-	case more:
+	case more && f.size <= maxGatheredBytes:
 		f.batched.Store(gathered)
+		return
 	case f.batched.Load() == gathered:
 		f.batched.Store(flushed)
 	default:
 		f.batched.Store(direct)
 	}
+	f.size = 0
 }
 
+// batchConfig is how the library writes what it is about to push. Joins and leaves come in between messages: a kept one could
+// miss the message that writes it, and so they write what was kept. When clients are sent away nothing is kept for the last moment.
 func (f *feed) batchConfig() centrifuge.ChannelBatchConfig {
 	switch f.batched.Load() {
 	case gathered:
+		if f.moving.Load() > 0 || f.broker.node.draining.Load() {
+			return centrifuge.ChannelBatchConfig{MaxSize: 1}
+		}
 		return centrifuge.ChannelBatchConfig{MaxSize: maxGathered}
 	case flushed:
 		return centrifuge.ChannelBatchConfig{MaxSize: 1}

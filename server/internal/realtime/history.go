@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/centrifugal/centrifuge"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/server/internal/auth"
@@ -15,7 +16,7 @@ import (
 // -1, when it recovers). A recovery that would fill more than half of a client's queue isn't given: with the rest of what waits
 // for it the client would be disconnected as slow, over and over.
 func (b *broker) History(channel string, opts centrifuge.HistoryOptions) ([]*centrifuge.Publication, centrifuge.StreamPosition, error) {
-	ctx, cancel := context.WithTimeout(b.node.life, patience)
+	ctx, cancel := context.WithTimeout(b.node.life, placePatience)
 	defer cancel()
 	since := opts.Filter.Since
 	if opts.Filter.Limit != 0 && since != nil && since.Offset <= math.MaxInt64 && since.Epoch == b.node.engine.State().Log.Epoch {
@@ -39,6 +40,23 @@ func (b *broker) History(channel string, opts centrifuge.HistoryOptions) ([]*cen
 		return unrecoverable, place(&page), nil
 	}
 	return nil, place(&page), nil
+}
+
+// reachable asks where channels are, and fails if that can't be said. If one of the subscriptions that the server makes fails, the
+// library keeps the others for ever, of a client that is gone: so they are not begun while the database is away.
+func (b *broker) reachable(ctx context.Context, channels []string) error {
+	ctx, cancel := context.WithTimeout(ctx, placePatience)
+	defer cancel()
+	asked, ctx := errgroup.WithContext(ctx)
+	for _, channel := range channels {
+		asked.Go(func() error {
+			if _, err := b.node.engine.Recent(ctx, channel, 0, 0); err != nil {
+				return b.unavailable(channel, err)
+			}
+			return nil
+		})
+	}
+	return asked.Wait()
 }
 
 // isGone tells whether an error says that a channel can't be continued from a position: retention was there, or nobody ever was.

@@ -121,7 +121,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 func TestSlowClientIsDisconnected(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, pgtest.Database(t))
-	node := startNode(t, engine, &doorman{}, func(c *Config) { c.WriteTimeout = waitLong })
+	node := startNode(t, engine, &doorman{}, func(c *Config) {
+		// Nothing else may end it: it doesn't answer pings either.
+		c.WriteTimeout, c.PingInterval, c.PongTimeout = waitLong, 10*time.Minute, 9*time.Minute
+	})
 	front := startFront(t, node)
 	slow := dial(t, front.websocket())
 	slow.connect("slow")

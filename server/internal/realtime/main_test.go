@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if url := os.Getenv(separateNode); url != "" {
+		fmt.Fprintln(os.Stderr, beSeparateNode(url))
+		os.Exit(1)
+	}
 	pgtest.Main(m,
 		// The library starts one per node and has no way to stop it.
 		goleak.IgnoreAnyFunction("github.com/FZambia/eagle.(*Eagle).aggregate"),

@@ -67,6 +67,7 @@ func New(cfg Config) (*Node, error) {
 	n.lib.OnConnect(n.onConnect)
 	n.lib.OnCommandRead(n.onCommand)
 	n.lib.OnCommandProcessed(n.metrics.processed)
+	n.lib.OnTransportWrite(n.onWrite)
 	if err := n.lib.Run(); err != nil {
 		n.end()
 		return nil, fmt.Errorf("start the realtime node: %w", err)
@@ -115,13 +116,14 @@ type private struct {
 	prometheus.Gatherer
 }
 
-// goRun runs something that Close waits for; it doesn't once the node is closed.
-func (n *Node) goRun(f func()) {
+// goRun runs something that Close waits for, and tells whether it does: not once the node is closed.
+func (n *Node) goRun(f func()) bool {
 	n.closing.RLock()
 	defer n.closing.RUnlock()
 	if !n.closed {
 		n.working.Go(f)
 	}
+	return !n.closed
 }
 
 // Close disconnects whoever is left, so that they connect elsewhere, and stops the node. The engine and the gate are the

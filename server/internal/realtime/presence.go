@@ -31,7 +31,7 @@ type presence struct {
 	writing sync.Mutex // held while rows are written
 
 	mu      sync.Mutex
-	mine    map[presenceKey]struct{} // whom this node holds present
+	mine    map[presenceKey]time.Time // whom this node holds present, and when that was last confirmed
 	changes map[presenceKey]*presenceChange
 	wake    chan struct{}
 }
@@ -47,7 +47,7 @@ type presenceChange struct {
 func newPresence(n *Node) *presence {
 	p := &presence{
 		node: n, id: uuid.NewString(),
-		mine: map[presenceKey]struct{}{}, changes: map[presenceKey]*presenceChange{}, wake: make(chan struct{}, 1),
+		mine: map[presenceKey]time.Time{}, changes: map[presenceKey]*presenceChange{}, wake: make(chan struct{}, 1),
 	}
 	p.rows = newQuestion(n, p.readRows)
 	p.sums = newQuestion(n, p.readSums)
@@ -60,7 +60,7 @@ func (p *presence) AddPresence(channel, clientID string, info *centrifuge.Client
 	key := presenceKey{channel, clientID}
 	p.mu.Lock()
 	_, known := p.mine[key]
-	p.mine[key] = struct{}{}
+	p.mine[key] = time.Now()
 	written := p.change(key, info)
 	p.mu.Unlock()
 	if known {
@@ -84,6 +84,17 @@ func (p *presence) RemovePresence(channel, clientID, _ string) error {
 	delete(p.mine, key)
 	p.change(key, nil)
 	return nil
+}
+
+// abandon takes a client out that was written before its subscription failed: the library leaves it.
+func (p *presence) abandon(channel, clientID string) {
+	key := presenceKey{channel, clientID}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, held := p.mine[key]; held {
+		delete(p.mine, key)
+		p.change(key, nil)
+	}
 }
 
 // change notes what is to be written, instead of what was to be written before. Under mu.
@@ -230,6 +241,7 @@ func (p *presence) leave(ctx context.Context) {
 // clean removes expired rows, of whichever node.
 func (p *presence) clean() {
 	for pause(p.node.life, jitter(p.node.cfg.PresenceExpiry/2)) {
+		p.forget(time.Now().Add(-p.node.cfg.PresenceExpiry))
 		for {
 			ctx, cancel := context.WithTimeout(p.node.life, patience)
 			var removed int64
@@ -243,6 +255,14 @@ func (p *presence) clean() {
 			}
 		}
 	}
+}
+
+// forget lets go of those whom nobody has confirmed since: they have expired. The library leaves some of a connection that fails
+// halfway.
+func (p *presence) forget(since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.mine, func(_ presenceKey, confirmed time.Time) bool { return confirmed.Before(since) })
 }
 
 func textOrNull(json []byte) *string {

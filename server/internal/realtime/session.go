@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/centrifugal/centrifuge"
+	"github.com/centrifugal/protocol"
 	"golang.org/x/time/rate"
 
 	"github.com/trunkline/trunkline/server/internal/auth"
@@ -23,10 +24,12 @@ type session struct {
 	id       string             // of the connection
 	client   *centrifuge.Client // set once it has connected
 	resets   int64              // the broker's, before server-side subscriptions were made
+	curious  []string           // server-side subscriptions that are told of joins and leaves
 	revoked  int64              // the node's count of revocations, before the token was looked at
 	commands *rate.Limiter
 	excess   atomic.Int32 // commands refused in a row
 	working  atomic.Int32 // answers in the making
+	left     atomic.Bool  // it was told that the connection ends
 
 	unsubscribing sync.Mutex // held while the server ends a subscription
 
@@ -34,11 +37,13 @@ type session struct {
 	identity   *auth.Identity
 	toPublish  []publishing
 	publishing bool // somebody works on toPublish
+	attempts   int64
+	attempting map[string]int64 // the latest attempt to subscribe to a channel, while it is under way
 }
 
 func newSession(n *Node, clientID string, id *auth.Identity) *session {
 	perSecond := n.cfg.Limits.CommandRate
-	return &session{node: n, id: clientID, identity: id, commands: rate.NewLimiter(rate.Limit(perSecond), burst(perSecond))}
+	return &session{node: n, id: clientID, identity: id, attempting: map[string]int64{}, commands: rate.NewLimiter(rate.Limit(perSecond), burst(perSecond))}
 }
 
 // who returns whom the session belongs to. It changes when the token is refreshed.
@@ -74,6 +79,24 @@ func (s *session) work(refuse func(error), answer func(ctx context.Context)) {
 		defer cancel()
 		answer(ctx)
 	})
+}
+
+// onWrite keeps back the messages that would follow the end of a streamed connection: the library writes then what was gathered. A
+// client hands them to the application, but doesn't count them, and would get them once more when it recovers. (A WebSocket is
+// told by its close frame, which comes last.)
+func (n *Node) onWrite(client *centrifuge.Client, e centrifuge.TransportWriteEvent) bool {
+	if e.FrameType != protocol.FrameTypePushPublication && e.FrameType != protocol.FrameTypePushDisconnect {
+		return true
+	}
+	s := sessionOf(client)
+	if s == nil {
+		return true
+	}
+	if e.FrameType == protocol.FrameTypePushDisconnect {
+		s.left.Store(true)
+		return true
+	}
+	return !s.left.Load()
 }
 
 // onCommand bounds how fast commands come. The first one, connect, comes before there is a session; the library takes no other

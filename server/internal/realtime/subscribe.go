@@ -11,7 +11,8 @@ import (
 
 // onSubscribe decides whether a client may follow a channel. How many may be under way is bounded by the limit of channels.
 func (s *session) onSubscribe(e centrifuge.SubscribeEvent, cb centrifuge.SubscribeCallback) {
-	s.node.goRun(func() {
+	attempt := s.attempt(e.Channel)
+	runs := s.node.goRun(func() {
 		ctx, cancel := context.WithTimeout(s.client.Context(), patience)
 		defer cancel()
 		resets, revocations := s.node.broker.resets.Load(), s.node.revocations.Load()
@@ -20,9 +21,13 @@ func (s *session) onSubscribe(e centrifuge.SubscribeEvent, cb centrifuge.Subscri
 			s.node.broker.wantMoves(e.Channel)
 		}
 		cb(reply, err) // answers the client once the live tail is attached
+		s.attempted(e.Channel, attempt)
 		if err != nil || !s.client.IsSubscribed(e.Channel) {
 			s.node.broker.unwantMoves(e.Channel)
 			return
+		}
+		if reply.Options.PushJoinLeave {
+			s.node.broker.wantMoves(e.Channel) // again: who left the channel meanwhile may have ended it
 		}
 		if revocations != s.node.revocations.Load() && !s.who().Open {
 			endAccess(s.client, e.Channel) // it asks again
@@ -36,6 +41,31 @@ func (s *session) onSubscribe(e centrifuge.SubscribeEvent, cb centrifuge.Subscri
 			f.greet(s.client)
 		}
 	})
+	if !runs {
+		cb(centrifuge.SubscribeReply{}, centrifuge.DisconnectShutdown) // the library would wait for an answer
+	}
+}
+
+// attempt begins to subscribe to a channel, which no other attempt is under way for, and returns its number.
+func (s *session) attempt(channel string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attempts++
+	s.attempting[channel] = s.attempts
+	return s.attempts
+}
+
+// attempted ends an attempt. If it has failed, halfway perhaps, the client isn't present; unless it is trying again already.
+func (s *session) attempted(channel string, attempt int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.attempting[channel] != attempt {
+		return
+	}
+	delete(s.attempting, channel)
+	if !s.client.IsSubscribed(channel) {
+		s.node.presence.abandon(channel, s.id)
+	}
 }
 
 func (s *session) subscribe(ctx context.Context, e centrifuge.SubscribeEvent) (centrifuge.SubscribeReply, error) {
