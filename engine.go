@@ -30,6 +30,7 @@ type Engine struct {
 	listener  *listener
 	member    *member
 	historian *historian
+	syncer    *syncer
 	newest    *historian
 	publisher *publisher
 	bridges   *bridges
@@ -90,6 +91,7 @@ func New(cfg Config) (*Engine, error) {
 		publisher: &publisher{ctx: life, pool: pool, counters: c},
 		life:      life, endLife: end, stopping: make(chan struct{}),
 	}
+	e.syncer = &syncer{engine: e}
 	e.listener = newListener(direct, pool, &cfg, c)
 	e.member = newMember(direct, e.hub, e.listener, &cfg, c)
 	e.bridges = &bridges{channels: cfg.Bridge, listener: e.listener, hub: e.hub, remove: map[string]func(){}}
@@ -211,6 +213,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	<-finished
 	e.running.Wait()
 	e.historian.close()
+	e.syncer.close()
 	e.newest.close()
 	if e.ownPool {
 		e.pool.Close()

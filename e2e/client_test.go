@@ -18,7 +18,7 @@ type client struct {
 
 	mu     sync.Mutex
 	events []event
-	all []event // also those that were waited for
+	all    []event       // also those that were waited for
 	grown  chan struct{} // closed, and made anew, at each event
 }
 

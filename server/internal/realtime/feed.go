@@ -22,6 +22,7 @@ type feed struct {
 	stop    context.CancelFunc
 	batched atomic.Int32
 	moving  atomic.Int32 // joins and leaves that are being told
+	turns   turns
 
 	mu        sync.Mutex              // held while a message is handed on
 	sub       *trunkline.Subscription // changed by run alone
@@ -51,6 +52,13 @@ func (f *feed) subscribe(ctx context.Context, from trunkline.Start) error {
 
 func (f *feed) close() { f.stop() }
 
+// position is up to where the subscription has given everything away.
+func (f *feed) position() trunkline.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sub.Position()
+}
+
 // restart has the feed subscribe anew, under the settings its namespace has by now.
 func (f *feed) restart() {
 	f.mu.Lock()
@@ -72,8 +80,12 @@ func (f *feed) takeRestarted() bool {
 func (f *feed) run() {
 	defer func() { f.sub.Close() }()
 	for {
-		m, err := f.sub.Next(f.ctx)
+		ctx := f.turns.next(f)
+		m, err := f.sub.Next(ctx)
 		if err != nil {
+			if ctx.Err() != nil && f.ctx.Err() == nil && f.sub.Err() == nil {
+				continue // somebody wants to know how far this is
+			}
 			if !f.renew(err) {
 				return
 			}
@@ -148,6 +160,7 @@ func (f *feed) renew(cause error) bool {
 		// Only now: whoever subscribes again must find the new subscription in place.
 		f.mu.Lock()
 		f.newest = nil
+		f.turns.release()
 		f.mu.Unlock()
 		f.broker.doubt(why, f.channel)
 	}

@@ -42,7 +42,7 @@ func (b *broker) History(channel string, opts centrifuge.HistoryOptions) ([]*cen
 	return nil, place(&page), nil
 }
 
-// reachable asks where channels are, and fails if that can't be said. If one of the subscriptions that the server makes fails, the
+// reachable settles channels and asks where they are, and fails if that can't be done. If one of the subscriptions that the server makes fails, the
 // library keeps the others for ever, of a client that is gone: so they are not begun while the database is away.
 func (b *broker) reachable(ctx context.Context, channels []string) error {
 	ctx, cancel := context.WithTimeout(ctx, placePatience)
@@ -53,7 +53,7 @@ func (b *broker) reachable(ctx context.Context, channels []string) error {
 			if _, err := b.node.engine.Recent(ctx, channel, 0, 0); err != nil {
 				return b.unavailable(channel, err)
 			}
-			return nil
+			return b.settle(ctx, channel)
 		})
 	}
 	return asked.Wait()

@@ -238,3 +238,25 @@ func TestCloseTwice(t *testing.T) {
 		}
 	}
 }
+
+func TestACommandWithoutAChannelIsRefusedAlone(t *testing.T) {
+	node := startNode(t, startEngine(t, pgtest.Database(t)), &doorman{})
+	c := dial(t, startFront(t, node).websocket())
+	c.connect("ann")
+	for _, command := range []struct{ method, parameters string }{
+		{"subscribe", `{"channel":""}`},
+		{"unsubscribe", `{}`},
+		{"publish", `{"data":1}`},
+		{"history", `{}`},
+		{"presence", `{}`},
+		{"presence_stats", `{}`},
+		{"sub_refresh", `{"token":"x"}`},
+	} {
+		if r := c.call(command.method, command.parameters); r.Error == nil || r.Error.Code != 107 || r.Error.Message == "" {
+			t.Errorf("%s: %+v, want error 107", command.method, r.Error)
+		}
+	}
+	if r := c.call("subscribe", `{"channel":"room:1"}`); r.Error != nil {
+		t.Errorf("the connection goes on: %+v", r.Error)
+	}
+}

@@ -99,7 +99,28 @@ func (n *Node) onWrite(client *centrifuge.Client, e centrifuge.TransportWriteEve
 	return !s.left.Load()
 }
 
-// onCommand bounds how fast commands come. The first one, connect, comes before there is a session; the library takes no other
+// namesNoChannel tells whether a command is about a channel that it leaves empty.
+func namesNoChannel(c *protocol.Command) bool {
+	switch {
+	case c.Subscribe != nil:
+		return c.Subscribe.Channel == ""
+	case c.Unsubscribe != nil:
+		return c.Unsubscribe.Channel == ""
+	case c.Publish != nil:
+		return c.Publish.Channel == ""
+	case c.History != nil:
+		return c.History.Channel == ""
+	case c.Presence != nil:
+		return c.Presence.Channel == ""
+	case c.PresenceStats != nil:
+		return c.PresenceStats.Channel == ""
+	case c.SubRefresh != nil:
+		return c.SubRefresh.Channel == ""
+	}
+	return false
+}
+
+// onCommand bounds how fast commands come, and answers those that name no channel. The first one, connect, comes before there is a session; the library takes no other
 // before it, and none after one that was refused.
 func (n *Node) onCommand(client *centrifuge.Client, e centrifuge.CommandReadEvent) error {
 	s := sessionOf(client)
@@ -108,6 +129,10 @@ func (n *Node) onCommand(client *centrifuge.Client, e centrifuge.CommandReadEven
 	}
 	if s.commands.Allow() {
 		s.excess.Store(0)
+		if e.Command.Id != 0 && namesNoChannel(e.Command) {
+			// The library takes that for another protocol and closes the connection, with all that it follows.
+			return checkChannel("")
+		}
 		return nil
 	}
 	n.metrics.refuse(reasonCommands)

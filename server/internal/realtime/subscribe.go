@@ -20,6 +20,9 @@ func (s *session) onSubscribe(e centrifuge.SubscribeEvent, cb centrifuge.Subscri
 		if reply.Options.PushJoinLeave {
 			s.node.broker.wantMoves(e.Channel)
 		}
+		if err == nil && reply.Options.EnableRecovery {
+			err = s.node.broker.settle(ctx, e.Channel)
+		}
 		cb(reply, err) // answers the client once the live tail is attached
 		s.attempted(e.Channel, attempt)
 		if err != nil || !s.client.IsSubscribed(e.Channel) {
