@@ -183,7 +183,7 @@ func microsecondsOrNull(d time.Duration) *int64 {
 }
 
 // unlessZero is the value, or NULL for none.
-func unlessZero[T int64 | float64](value T) *T {
+func unlessZero[T int | int64 | float64](value T) *T {
 	if value == 0 {
 		return nil
 	}

@@ -170,7 +170,8 @@ func TestNamespaceAsJSON(t *testing.T) {
 		`{"name":"a"}`:                        trunkline.NewNamespace("a"),
 		`{"name":"a","authorize_cache":0}`:    {Name: "a", AuthorizeTimeout: time.Second},
 		`{"name":"a","authorize_cache":null}`: trunkline.NewNamespace("a"),
-		`{"name":"a","retention":3153600000}`: {Name: "a", AuthorizeCache: 10 * time.Second, AuthorizeTimeout: time.Second, Retention: 36500 * 24 * time.Hour},
+		`{"name":"a","retention":null,"conflate":null,"ring":null,"publish_rate":null}`: trunkline.NewNamespace("a"),
+		`{"name":"a","retention":3153600000}`:                                           {Name: "a", AuthorizeCache: 10 * time.Second, AuthorizeTimeout: time.Second, Retention: 36500 * 24 * time.Hour},
 	} {
 		var n trunkline.Namespace
 		if err := json.Unmarshal([]byte(text), &n); err != nil {
@@ -182,6 +183,10 @@ func TestNamespaceAsJSON(t *testing.T) {
 	for text, says := range map[string]string{
 		`{"name":"a","retention":-1}`:         `retention of namespace "a" cannot be -1 seconds. Choose between 1 and 3153600000`,
 		`{"name":"a","retention":1e300}`:      "cannot be 1e+300 seconds",
+		`{"name":"a","retention":0}`:          `retention of namespace "a" cannot be 0 seconds. Choose between 1 and 3153600000 seconds, or leave it out`,
+		`{"name":"a","conflate":0}`:           "cannot be 0 seconds. Choose between 0.001 and 3600 seconds, or leave it out",
+		`{"name":"a","ring":0}`:               "cannot be 0. Choose between 1 and 100000 messages, or leave it out",
+		`{"name":"a","publish_rate":0}`:       "cannot be 0. Choose a number above 0, 1000000 messages per second at most, or leave it out",
 		`{"name":"a","conflate":0.0001}`:      "Choose between 0.001 and 3600",
 		`{"name":"a","authorize_timeout":0}`:  "Choose between 0.01 and 30",
 		`{"name":"a","authorize_cache":3601}`: "Choose between 0 and 3600",

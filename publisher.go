@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -150,6 +151,9 @@ func (b *publisher) next() []*publishCall {
 	return batch
 }
 
+// publishTimeout bounds one insert. What became of it is not known then.
+const publishTimeout = 30 * time.Second
+
 func (b *publisher) insert(batch []*publishCall) {
 	ps := make([]Publication, len(batch))
 	for i, call := range batch {
@@ -157,7 +161,10 @@ func (b *publisher) insert(batch []*publishCall) {
 	}
 	b.counters.publishBatches.Add(1)
 	b.counters.published.Add(int64(len(batch)))
-	ids, err := publishMany(b.ctx, b.pool, ps)
+	// A network that swallows everything must not hold those who come after for as long as TCP tries.
+	ctx, cancel := context.WithTimeout(b.ctx, publishTimeout)
+	defer cancel()
+	ids, err := publishMany(ctx, b.pool, ps)
 	var pg *pgconn.PgError
 	if err != nil && len(batch) > 1 && errors.As(err, &pg) && !retryable(err) {
 		// One of them was refused, and with it all: each by itself, so that each gets its own answer.

@@ -48,6 +48,7 @@ func (s *Server) control(ctx context.Context) {
 		if heard {
 			attempt = 0
 		}
+		s.bar(err)
 		if !errors.Is(err, trunkline.ErrNotStarted) {
 			s.log.Warn("commands to this node can't be read; trying again", "error", err, "attempt", attempt+1)
 		}
@@ -56,6 +57,15 @@ func (s *Server) control(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
+	}
+}
+
+// bar has Wait return an error that no other attempt will mend. Attempts go on nevertheless: somebody may grant it.
+func (s *Server) bar(err error) {
+	var privilege *trunkline.PrivilegeError
+	if s.lacks == nil && errors.As(err, &privilege) { // control alone writes it
+		s.lacks = privilege
+		close(s.barred)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -165,23 +166,42 @@ func (l Limits) validate() error {
 	for _, check := range []struct {
 		name           string
 		value, low, hi float64
+		write          func(float64) string
 	}{
-		{"Connections", float64(l.Connections), 1, 1_000_000},
-		{"ConnectionsPerUser", float64(l.ConnectionsPerUser), 1, 1_000_000},
-		{"ConnectionsPerAddress", float64(l.ConnectionsPerAddress), 1, 1_000_000},
-		{"Channels", float64(l.Channels), 1, 10_000},
-		{"FrameBytes", float64(l.FrameBytes), 1 << 10, 128 << 20},
-		{"RequestBytes", float64(l.RequestBytes), 1 << 10, 1 << 30},
-		{"QueueBytes", float64(l.QueueBytes), 16 << 20, 1 << 30},
-		{"CommandRate", l.CommandRate, 0.1, 1e6},
-		{"PublishRate", l.PublishRate, 0.1, 1e6},
-		{"RequestRate", l.RequestRate, 0.1, 1e6},
-		{"FailureRate", l.FailureRate, 0.1, 1e6},
-		{"HistoryMessages", float64(l.HistoryMessages), 1, 10_000},
+		{"Connections", float64(l.Connections), 1, 1_000_000, plainly},
+		{"ConnectionsPerUser", float64(l.ConnectionsPerUser), 1, 1_000_000, plainly},
+		{"ConnectionsPerAddress", float64(l.ConnectionsPerAddress), 1, 1_000_000, plainly},
+		{"Channels", float64(l.Channels), 1, 10_000, plainly},
+		{"FrameBytes", float64(l.FrameBytes), 1 << 10, 128 << 20, inBytes},
+		{"RequestBytes", float64(l.RequestBytes), 1 << 10, 1 << 30, inBytes},
+		{"QueueBytes", float64(l.QueueBytes), 16 << 20, 1 << 30, inBytes},
+		{"CommandRate", l.CommandRate, 0.1, 1e6, plainly},
+		{"PublishRate", l.PublishRate, 0.1, 1e6, plainly},
+		{"RequestRate", l.RequestRate, 0.1, 1e6, plainly},
+		{"FailureRate", l.FailureRate, 0.1, 1e6, plainly},
+		{"HistoryMessages", float64(l.HistoryMessages), 1, 10_000, plainly},
 	} {
 		if check.value < check.low || check.value > check.hi {
-			return fmt.Errorf("Limits.%s is %g: choose between %g and %g", check.name, check.value, check.low, check.hi)
+			write := check.write
+			return fmt.Errorf("Limits.%s is %s: choose between %s and %s", check.name, write(check.value), write(check.low), write(check.hi))
 		}
 	}
 	return nil
+}
+
+// plainly writes a number without an exponent.
+func plainly(value float64) string { return strconv.FormatFloat(value, 'f', -1, 64) }
+
+// inBytes writes a size in the largest unit that it is a whole number of.
+func inBytes(value float64) string {
+	size := int64(value)
+	for _, unit := range []struct {
+		name string
+		size int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if size != 0 && size%unit.size == 0 {
+			return fmt.Sprintf("%d%s", size/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%d bytes", size)
 }

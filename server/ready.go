@@ -47,12 +47,20 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, code, answer)
 }
 
-// Wait returns once this server knows who may do what, which it learns when its engine has started; before, it lets nobody in. Its
-// error is that of ctx.
+// Wait returns once this server knows who may do what, which it learns when its engine has started; before, it lets nobody in.
+// Errors: ctx's; a *[trunkline.PrivilegeError], which names the grant, if the database's role may not read that. The server goes on
+// trying all the same.
 func (s *Server) Wait(ctx context.Context) error {
 	select {
 	case <-s.loaded:
 		return nil
+	case <-s.barred:
+		select {
+		case <-s.loaded: // it was granted since
+			return nil
+		default:
+			return s.lacks
+		}
 	case <-ctx.Done():
 		return fmt.Errorf("read namespaces, API keys and revocations: %w", context.Cause(ctx))
 	}

@@ -19,9 +19,13 @@ import (
 )
 
 const (
-	// restTime bounds what a request may take once its body is here, bodyTime how long that may take to come.
-	restTime = 15 * time.Second
-	bodyTime = 30 * time.Second
+	// bodyTime bounds how long a request's body may take to come, and answerTime how long the database then may take. Between
+	// them a function of the application's may be asked, which the namespace gives up to 30 s.
+	bodyTime   = 30 * time.Second
+	askTime    = 32 * time.Second
+	answerTime = 10 * time.Second
+	// requestTime is all of them.
+	requestTime = bodyTime + askTime + answerTime
 )
 
 // rest is the REST interface under /v1/.
@@ -106,9 +110,9 @@ func (h *rest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(bodyTime + restTime + s.options.WriteTimeout))
+	_ = control.SetWriteDeadline(time.Now().Add(requestTime + s.options.WriteTimeout))
 	defer func() { _ = control.SetWriteDeadline(time.Time{}) }() // the connection may serve other requests
-	ctx, cancel := context.WithTimeout(r.Context(), bodyTime+restTime)
+	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
 	defer cancel()
 	w.Header().Set("Cache-Control", "no-store")
 	h.mux.ServeHTTP(w, r.WithContext(ctx))
@@ -278,11 +282,21 @@ func register[I, O any](h *rest, op huma.Operation, handle func(context.Context,
 		op.Description = strings.TrimSpace(op.Description + " Needs an API key with the scope admin.")
 	}
 	huma.Register(h.api, op, func(ctx context.Context, input *I) (*O, error) {
-		output, err := handle(ctx, input)
+		working := ctx
+		if op.Metadata["asks"] != true {
+			var cancel context.CancelFunc
+			working, cancel = s.answering(ctx)
+			defer cancel()
+		}
+		output, err := handle(working, input)
 		if err == nil {
 			return output, nil
 		}
 		p := asProblem(err)
+		if silent(err) {
+			p = s.unanswered("try again")
+			p.cause = err
+		}
 		p.RequestID = requestID(ctx)
 		s.countRefusal(p)
 		if p.Status >= http.StatusInternalServerError && p.cause != nil && !errors.Is(p.cause, context.Canceled) {
@@ -294,6 +308,26 @@ func register[I, O any](h *rest, op huma.Operation, handle func(context.Context,
 
 // admin marks an operation as one for admin keys.
 var admin = map[string]any{"admin": true}
+
+// asks marks an operation that asks first whether it is allowed, which has a time of its own; then it calls answering.
+var asks = map[string]any{"asks": true}
+
+// answering bounds what the database may take.
+func (s *Server) answering(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.answerTime)
+}
+
+// silent tells whether the database didn't answer in time, where nothing else was said to be the reason.
+func silent(err error) bool {
+	var said *problem
+	var refusal *auth.Refusal
+	return errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &said) && !errors.As(err, &refusal)
+}
+
+// unanswered says that the database was silent, and what to do about it.
+func (s *Server) unanswered(fix string) *problem {
+	return problemOf(http.StatusServiceUnavailable, "the database didn't answer within %v: %s", s.answerTime, fix).retryAfter(5 * time.Second)
+}
 
 // link is the URL of another page of the same list.
 func link(path string, query url.Values) string { return path + "?" + query.Encode() }

@@ -23,7 +23,7 @@ func (h *rest) channels() {
 		Summary: "List channels", Description: "Channels that have had a message, by name. For API keys with the scope read.",
 	}, h.listChannels)
 	register(h, huma.Operation{
-		OperationID: "channel", Method: http.MethodGet, Path: "/v1/channel", Tags: []string{"channels"},
+		OperationID: "channel", Method: http.MethodGet, Path: "/v1/channel", Tags: []string{"channels"}, Metadata: asks,
 		Summary:     "Describe a channel",
 		Description: "One that never had a message is described as well. Needs what history needs.",
 	}, h.channel)
@@ -125,6 +125,8 @@ func (h *rest) channel(ctx context.Context, in *channelInput) (*channelOutput, e
 	if err := s.gate.Allow(ctx, id, in.Channel, auth.History); err != nil {
 		return nil, err
 	}
+	ctx, cancel := s.answering(ctx)
+	defer cancel()
 	// Behind every message: the bounds alone, as the database has them.
 	page, err := s.engine.History(ctx, in.Channel, math.MaxInt64, 1)
 	if err != nil {

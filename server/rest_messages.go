@@ -22,13 +22,13 @@ const historyBytes = 4 << 20
 // messages registers publishing and history.
 func (h *rest) messages() {
 	register(h, huma.Operation{
-		OperationID: "publish", Method: http.MethodPost, Path: "/v1/publish", Tags: []string{"messages"},
+		OperationID: "publish", Method: http.MethodPost, Path: "/v1/publish", Tags: []string{"messages"}, Metadata: asks,
 		Summary: "Publish a message, or many",
 		Description: "The body is one message or {\"messages\": […]}, which are published in one transaction: all or none. Payloads are " +
 			"delivered byte for byte. A user's messages carry the user as sender.",
 	}, h.publish)
 	register(h, huma.Operation{
-		OperationID: "history", Method: http.MethodGet, Path: "/v1/history", Tags: []string{"messages"},
+		OperationID: "history", Method: http.MethodGet, Path: "/v1/history", Tags: []string{"messages"}, Metadata: asks,
 		Summary: "Read a channel's messages",
 		Description: "With after, or neither, the oldest come first; with before the newest do. next and prev lead on in either direction; " +
 			"there is no next after the last page. A page holds about 4 MiB at most, so it may be shorter than limit.",
@@ -85,6 +85,8 @@ func (h *rest) publish(ctx context.Context, in *publishInput) (*published, error
 	if err := h.mayPublish(ctx, id, batch); err != nil {
 		return nil, err
 	}
+	ctx, cancel := h.server.answering(ctx)
+	defer cancel()
 	out := &published{}
 	if messages.many {
 		out.Body.IDs, err = h.server.engine.PublishMany(ctx, batch)
@@ -93,7 +95,22 @@ func (h *rest) publish(ctx context.Context, in *publishInput) (*published, error
 		one, err = h.server.engine.Publish(ctx, batch[0])
 		out.Body.IDs = []int64{one}
 	}
+	if err != nil && silent(err) {
+		p := h.server.unanswered("whether this was published is unknown; " + repeat(batch))
+		p.cause = err
+		return nil, p
+	}
 	return out, err
+}
+
+// repeat says how to find out what became of messages, by publishing them once more.
+func repeat(batch []trunkline.Publication) string {
+	for _, m := range batch {
+		if m.Key == "" {
+			return "look at the history before you repeat it, and give requests an Idempotency-Key, with which repeating them publishes once"
+		}
+	}
+	return "repeat it with the same Idempotency-Key or keys, which publishes it once"
 }
 
 // mayPublish asks about each channel once, and counts each message.
@@ -170,6 +187,8 @@ func (h *rest) history(ctx context.Context, in *historyInput) (*raw, error) {
 	if err := s.gate.Allow(ctx, caller(ctx), in.Channel, auth.History); err != nil {
 		return nil, err
 	}
+	ctx, cancel := s.answering(ctx)
+	defer cancel()
 	before := s.engine.State().Log // what is read contains all up to here
 	page, err := h.readHistory(ctx, in)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 // presence registers who is there.
 func (h *rest) presence() {
 	register(h, huma.Operation{
-		OperationID: "presence", Method: http.MethodGet, Path: "/v1/presence", Tags: []string{"channels"},
+		OperationID: "presence", Method: http.MethodGet, Path: "/v1/presence", Tags: []string{"channels"}, Metadata: asks,
 		Summary: "Who follows a channel", Description: "On any node, over the Centrifuge protocol, in no order. Event streams take no part.",
 	}, h.present)
 	register(h, huma.Operation{
-		OperationID: "presence-stats", Method: http.MethodGet, Path: "/v1/presence/stats", Tags: []string{"channels"},
+		OperationID: "presence-stats", Method: http.MethodGet, Path: "/v1/presence/stats", Tags: []string{"channels"}, Metadata: asks,
 		Summary: "How many follow a channel",
 	}, h.countPresent)
 }
@@ -34,6 +34,8 @@ func (h *rest) present(ctx context.Context, in *channelInput) (*presentOutput, e
 	if err := h.maySee(ctx, in.Channel); err != nil {
 		return nil, err
 	}
+	ctx, cancel := h.server.answering(ctx)
+	defer cancel()
 	clients, err := h.server.live.Presence(ctx, in.Channel)
 	var many *realtime.TooManyPresentError
 	if errors.As(err, &many) {
@@ -55,6 +57,8 @@ func (h *rest) countPresent(ctx context.Context, in *channelInput) (*countPresen
 	if err := h.maySee(ctx, in.Channel); err != nil {
 		return nil, err
 	}
+	ctx, cancel := h.server.answering(ctx)
+	defer cancel()
 	out := &countPresentOutput{}
 	var err error
 	out.Body.Clients, out.Body.Users, err = h.server.live.PresenceStats(ctx, in.Channel)

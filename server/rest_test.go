@@ -260,7 +260,7 @@ func TestNamespaces(t *testing.T) {
 	s := newService(t)
 	var set namespaceSettings
 	a := s.ask(t, http.MethodPut, "/v1/namespaces/chat", `{"retention":86400,"publish":true,"conflate":0.25}`)
-	if err := json.Unmarshal(a.body, &set); err != nil || a.status != http.StatusOK || set.Name != "chat" || set.Retention != 86400 || !*set.Publish || set.Conflate != 0.25 {
+	if err := json.Unmarshal(a.body, &set); err != nil || a.status != http.StatusOK || set.Name != "chat" || set.Retention == nil || *set.Retention != 86400 || !*set.Publish || set.Conflate == nil || *set.Conflate != 0.25 {
 		t.Fatalf("status %d: %s", a.status, a.body)
 	}
 	s.until(t, "the node knows it", func() bool { return s.engine.Namespace("chat:1").Retention == 24*time.Hour })
@@ -272,6 +272,8 @@ func TestNamespaces(t *testing.T) {
 	}
 	for _, test := range []struct{ method, path, body, says string }{
 		{http.MethodPut, "chat", `{"retention":-1}`, "retention"},
+		{http.MethodPut, "chat", `{"retention":0}`, "seconds, or leave it out"},
+		{http.MethodPut, "chat", `{"ring":0}`, "messages, or leave it out"},
 		{http.MethodPut, "chat", `{"authorize":"app.missing"}`, "app.missing"},
 		{http.MethodPut, "chat", `{"name":"other"}`, "other"},
 		{http.MethodPut, "chat", `{"retentoin":1}`, "retentoin"},

@@ -42,7 +42,12 @@ type Server struct {
 	life    context.Context //nolint:containedctx // from New to Close
 	endLife context.CancelFunc
 	running sync.WaitGroup
-	loaded  chan struct{} // closed once it is known who may do what
+	loaded  chan struct{}             // closed once it is known who may do what
+	barred  chan struct{}             // closed once the role turned out not to be allowed to read that
+	lacks   *trunkline.PrivilegeError // set before barred is closed
+
+	// answerTime is how long the database may take for a REST request.
+	answerTime time.Duration
 
 	// ended is told why a stream ended, for tests. Nil otherwise.
 	ended func(error)
@@ -60,7 +65,7 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{engine: engine, options: opts, log: opts.Logger, mux: http.NewServeMux(), loaded: make(chan struct{})}
+	s := &Server{engine: engine, options: opts, log: opts.Logger, mux: http.NewServeMux(), loaded: make(chan struct{}), barred: make(chan struct{}), answerTime: answerTime}
 	var err error
 	s.gate, err = auth.New(auth.Config{
 		Pool: engine.Pool(), Logger: s.log, Open: opts.Open, Secret: opts.JWTSecret, PublicKeys: opts.JWTPublicKeys, JWKSURL: opts.JWKSURL,

@@ -407,3 +407,16 @@ func TestColorsOnlyOnATerminal(t *testing.T) {
 		t.Error("colors without a terminal")
 	}
 }
+
+func TestServeNamesTheGrantThatItsRoleLacks(t *testing.T) {
+	s, conn := article(t, "")
+	role, app := newRole(t, s, conn)
+	execute(t, conn, "SELECT trunkline.grant_read('"+role+"')")
+	code, _, said := do(t, app, "serve", "--listen", "127.0.0.1:0")
+	if code == exitOK || !strings.Contains(said, "SELECT trunkline.grant_serve('"+role+"')") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	expect(t, diagnose(t, app, exitOK), "privileges", statusWarning, "SELECT trunkline.grant_publish('"+role+"')", "SELECT trunkline.grant_serve('"+role+"')")
+	execute(t, conn, "SELECT trunkline.grant_serve('"+role+"')")
+	address(t, start(t, app, "serve", "--listen", "127.0.0.1:0"))
+}

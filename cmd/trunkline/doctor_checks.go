@@ -136,9 +136,13 @@ func (e *examination) privileges(ctx context.Context) error {
 		e.d.ok("privileges", "this role may publish and read; sequencing is for the schema's owner. To run a server as this role, %s",
 			e.grant(ctx, "SELECT trunkline.grant_serve(%s)"))
 	case publish:
-		e.d.warn("privileges", e.grant(ctx, "SELECT trunkline.grant_read(%s)"), "this role may publish, but neither listen nor read history")
+		e.d.warn("privileges", e.grant(ctx, "SELECT trunkline.grant_read(%[1]s); to run a server as this role: SELECT trunkline.grant_serve(%[1]s)"),
+			"this role may publish, but neither listen nor read history")
+	case read && !serve:
+		e.d.warn("privileges", e.grant(ctx, "SELECT trunkline.grant_publish(%[1]s); to run a server as this role: SELECT trunkline.grant_serve(%[1]s)"),
+			"this role may listen and read history, but neither publish nor serve")
 	case read:
-		e.d.warn("privileges", e.grant(ctx, "SELECT trunkline.grant_publish(%s)"), "this role may listen and read history, but not publish")
+		e.d.warn("privileges", e.grant(ctx, "SELECT trunkline.grant_publish(%s)"), "this role may listen, read history and serve, but not publish")
 	default:
 		e.d.problem("privileges", e.grant(ctx, "SELECT trunkline.grant_publish(%s)"), "this role may neither publish nor read")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,13 +176,13 @@ func (g *Gate) read(ctx context.Context) error {
 	g.loads.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
+	keys, err := readAPIKeys(ctx, g.pool) // first: if the role may do neither, this error names the grant for both
+	if err != nil {
+		return g.lacking(ctx, err)
+	}
 	revoked, err := readRevocations(ctx, g.pool)
 	if err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
-	}
-	keys, err := readAPIKeys(ctx, g.pool)
-	if err != nil {
-		return err
 	}
 	before := g.state.Swap(&state{revoked, keys})
 	if before == nil {
@@ -189,6 +190,19 @@ func (g *Gate) read(ctx context.Context) error {
 	}
 	revoked.since(before.revoked, g.functions.forget)
 	return nil
+}
+
+// lacking fills the role's name into the grant that a *[trunkline.PrivilegeError] names.
+func (g *Gate) lacking(ctx context.Context, err error) error {
+	var privilege *trunkline.PrivilegeError
+	if !errors.As(err, &privilege) {
+		return err
+	}
+	var role string
+	if g.pool.QueryRow(ctx, "SELECT pg_catalog.quote_literal(current_user)").Scan(&role) == nil {
+		privilege.Grant = strings.ReplaceAll(privilege.Grant, "'ROLE'", role)
+	}
+	return privilege // what is wrapped around it would be in the way of its sentence
 }
 
 // Close stops what the Gate does in the background and waits for it. Functions are no longer asked.
