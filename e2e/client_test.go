@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -264,6 +265,35 @@ func (c *client) around(e event) string {
 		fmt.Fprintf(&b, "\n      %s", e.raw)
 	}
 	return b.String()
+}
+
+// renewedNumbers is numbers after the log has begun a new epoch. What the crash took from the log's end is given a place again, and
+// may come again to who subscribed before it had one: a client that was told that it can't recover has read everything anew, or
+// looks at the messages' ids.
+func (c *client) renewedNumbers(t testing.TB, channel string, first, last int) {
+	t.Helper()
+	e := c.awaitOne(t, "message "+strconv.Itoa(first), func(e event) bool {
+		return e.Event == "publication" && e.Channel == channel && number(t, e.Data) >= first
+	})
+	if got := number(t, e.Data); got != first {
+		t.Fatalf("%s: message %d of %s came where %d was due: %s", c.name, got, channel, first, e.raw)
+	}
+	var again int64
+	for {
+		old, found, _ := c.take(func(e event) bool {
+			return e.Event == "publication" && e.Channel == channel && number(t, e.Data) < first
+		})
+		if !found {
+			break
+		}
+		if old.Offset <= again || old.Offset >= e.Offset {
+			t.Fatalf("%s: offset %d of %s came between %d and %d", c.name, old.Offset, channel, again, e.Offset)
+		}
+		again = old.Offset
+	}
+	if after := c.numbers(t, channel, first+1, last); after != e.Offset+int64(last-first) {
+		t.Fatalf("%s: %d messages of %s took the offsets from %d to %d", c.name, last-first+1, channel, e.Offset, after)
+	}
 }
 
 // numbers waits for the publications that are numbered first to last, and checks that they come in order, each once, with

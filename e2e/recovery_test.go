@@ -137,7 +137,7 @@ func databaseCrashed(t *testing.T, d *driver) {
 	}
 	publish(t, pool, channel, 11, 20)
 	for _, c := range cast {
-		c.numbers(t, channel, 11, 20)
+		c.renewedNumbers(t, channel, 11, 20)
 	}
 	quiet(t, cast)
 }
@@ -173,7 +173,7 @@ func newEpoch(t *testing.T, d *driver) {
 		}
 		publish(t, pool, name, 6, 10)
 		for _, c := range cast {
-			c.numbers(t, name, 6, 10)
+			c.renewedNumbers(t, name, 6, 10)
 		}
 	}
 	quiet(t, cast)

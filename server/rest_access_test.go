@@ -180,7 +180,16 @@ func TestOneAddressLeavesRoomForOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.until(t, "all are under way", func() bool { return len(s.handler.web.working) == maxRequestsPerAddress })
+	s.until(t, "all are under way", func() bool {
+		busy := s.handler.web.busy
+		busy.mu.Lock()
+		defer busy.mu.Unlock()
+		under := 0
+		for _, n := range busy.of {
+			under += n
+		}
+		return under == maxRequestsPerAddress
+	})
 	a := s.ask(t, http.MethodGet, "/v1/history?channel=a", "", "Authorization: Bearer "+ann)
 	if p := a.problem(t); a.status != http.StatusTooManyRequests || p.Limit != limitRequestsAtOnce || a.header.Get("Retry-After") == "" {
 		t.Errorf("status %d: %+v", a.status, p)

@@ -61,6 +61,7 @@ type Subscription struct {
 	Info      json.RawMessage
 	Data      json.RawMessage
 	ExpiresAt time.Time // zero if never
+	TokenID   string    // jti of a subscription token
 }
 
 // A Code says what kind of refusal it is.

@@ -107,7 +107,7 @@ func (g *Gate) Subscription(ctx context.Context, id *Identity, channel, token st
 		}
 		return nil, err
 	}
-	return &Subscription{Info: c.info, Data: c.data, ExpiresAt: g.tokens.end(c)}, nil
+	return &Subscription{Info: c.info, Data: c.data, ExpiresAt: g.tokens.end(c), TokenID: c.id}, nil
 }
 
 // Check tells whether an identity is still good: nil, or a *Refusal if it expired or was revoked since.

@@ -59,6 +59,9 @@ func (n *Node) Revoked(user, channel, jti string) {
 		s := sessionOf(c)
 		id := s.who()
 		if jti != "" && id.TokenID != jti {
+			for _, channel := range s.grantedBy(jti) {
+				endAccess(c, channel)
+			}
 			continue
 		}
 		n.dismissed(n.life, c, id)

@@ -9,6 +9,44 @@ import (
 	"github.com/trunkline/trunkline/server/internal/auth"
 )
 
+// A subscription token that is revoked takes its subscription with it, and nothing else.
+func TestRevokedSubscriptionToken(t *testing.T) {
+	t.Parallel()
+	engine := startEngine(t, pgtest.Database(t))
+	gate := &doorman{token: map[string]func() (*auth.Subscription, error){
+		"one": func() (*auth.Subscription, error) { return &auth.Subscription{TokenID: "jti-1"}, nil },
+		"two": func() (*auth.Subscription, error) { return &auth.Subscription{TokenID: "jti-2"}, nil },
+	}}
+	node := startNode(t, engine, gate)
+	c := dial(t, startFront(t, node).websocket())
+	c.connect("ann")
+	for channel, token := range map[string]string{"doc:1": "one", "doc:2": "two"} {
+		if r := c.call("subscribe", `{"channel":"`+channel+`","token":"`+token+`"}`); r.Error != nil {
+			t.Fatalf("subscribe: %+v", r.Error)
+		}
+	}
+	node.Revoked("", "", "jti-1")
+	publish(t, engine, "doc:2", `"after"`)
+	for ended := false; ; {
+		r, err := c.read(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case r.Push == nil:
+		case r.Push.Unsubscribe != nil && r.Push.Channel == "doc:1":
+			ended = true
+		case r.Push.Unsubscribe != nil:
+			t.Errorf("unsubscribed from %s as well", r.Push.Channel)
+		case r.Push.Pub != nil:
+			if !ended {
+				t.Error("the subscription goes on")
+			}
+			return
+		}
+	}
+}
+
 // A revocation that arrives after the gate has said yes, and before the client is found among those connected or subscribed, is
 // not lost on it.
 func TestRevocationWhileSomebodyIsLetIn(t *testing.T) {

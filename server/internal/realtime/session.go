@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -36,7 +37,8 @@ type session struct {
 	mu         sync.Mutex
 	identity   *auth.Identity
 	toPublish  []publishing
-	publishing bool // somebody works on toPublish
+	publishing bool              // somebody works on toPublish
+	grants     map[string]string // by channel, the id of the subscription token that allowed it, if it had one
 	attempts   int64
 	attempting map[string]int64 // the latest attempt to subscribe to a channel, while it is under way
 }
@@ -51,6 +53,35 @@ func (s *session) who() *auth.Identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity
+}
+
+// grant notes by which subscription token a channel is followed, "" if by none that has an id.
+func (s *session) grant(channel, tokenID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tokenID == "" {
+		delete(s.grants, channel)
+		return
+	}
+	if s.grants == nil {
+		s.grants = map[string]string{}
+	}
+	if len(s.grants) >= 2*s.node.cfg.Limits.Channels {
+		maps.DeleteFunc(s.grants, func(channel, _ string) bool { return !s.client.IsSubscribed(channel) })
+	}
+	s.grants[channel] = tokenID
+}
+
+// grantedBy lists the channels that a subscription token allowed.
+func (s *session) grantedBy(tokenID string) (channels []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for channel, id := range s.grants {
+		if id == tokenID {
+			channels = append(channels, channel)
+		}
+	}
+	return channels
 }
 
 // may asks the gate, after a look at the channel's name.

@@ -86,6 +86,11 @@ func (s *session) subscribe(ctx context.Context, e centrifuge.SubscribeEvent) (c
 	} else if err := s.node.gate.Allow(ctx, id, e.Channel, auth.Subscribe); err != nil {
 		return reply, refused(err)
 	}
+	tokenID := ""
+	if granted != nil {
+		tokenID = granted.TokenID
+	}
+	s.grant(e.Channel, tokenID)
 	reply.Options = s.options(ctx, id, e.Channel)
 	reply.Options.PushJoinLeave = reply.Options.EmitJoinLeave && e.JoinLeave
 	if granted != nil {
@@ -123,6 +128,7 @@ func (s *session) onSubRefresh(e centrifuge.SubRefreshEvent, cb centrifuge.SubRe
 			cb(centrifuge.SubRefreshReply{}, refused(err))
 			return
 		}
+		s.grant(e.Channel, granted.TokenID)
 		cb(centrifuge.SubRefreshReply{ExpireAt: unixEnd(granted.ExpiresAt), Info: oneLine(granted.Info)}, nil)
 	})
 }
