@@ -212,16 +212,7 @@ func slowReaders(t *testing.T, n *node, pool *pgxpool.Pool) {
 	for range 8 {
 		w := mustDial(t, n, 5)
 		w.login(t, token(t, "mallory"))
-		if err := w.send(websocket.MessageText, []byte(`{"id":2,"subscribe":{"channel":"room:flood"}}`)); err != nil {
-			t.Fatal(err)
-		}
-		for subscribed := false; !subscribed; {
-			replies, end := w.read()
-			if end != nil {
-				t.Fatal(end)
-			}
-			subscribed = slices.ContainsFunc(replies, func(one reply) bool { return one.ID == 2 && one.Error == nil })
-		}
+		w.follow(t, "room:flood")
 		slow = append(slow, w)
 	}
 	for range 80 {

@@ -89,16 +89,7 @@ func watchBystander(t *testing.T, n *node, pool *pgxpool.Pool) func() {
 	w := mustDial(t, n, 1)
 	w.ctx = context.WithoutCancel(t.Context()) // ended by closing
 	w.login(t, token(t, "bystander"))
-	if err := w.send(websocket.MessageText, []byte(`{"id":2,"subscribe":{"channel":"room:bystander"}}`)); err != nil {
-		t.Fatal(err)
-	}
-	for subscribed := false; !subscribed; {
-		replies, end := w.read()
-		if end != nil {
-			t.Fatal(end)
-		}
-		subscribed = slices.ContainsFunc(replies, func(one reply) bool { return one.ID == 2 && one.Error == nil })
-	}
+	w.follow(t, "room:bystander")
 
 	stop := make(chan struct{})
 	var published atomic.Int64

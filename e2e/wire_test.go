@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,4 +155,19 @@ func mustDial(t testing.TB, n *node, peer int) *wire {
 		t.Fatalf("refused: %v", refused)
 	}
 	return w
+}
+
+// follow subscribes after login, and waits until that is granted.
+func (w *wire) follow(t *testing.T, channel string) {
+	t.Helper()
+	if err := w.send(websocket.MessageText, []byte(`{"id":2,"subscribe":{"channel":"`+channel+`"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	for subscribed := false; !subscribed; {
+		replies, end := w.read()
+		if end != nil {
+			t.Fatal(end)
+		}
+		subscribed = slices.ContainsFunc(replies, func(one reply) bool { return one.ID == 2 && one.Error == nil })
+	}
 }

@@ -39,7 +39,7 @@ func (n *Node) Unsubscribe(user, channel string) {
 
 // Revoked acts on a revocation that the gate has already taken in. For a channel, the user's subscriptions to it are ended with code
 // 2601, upon which clients ask again: the gate decides anew, by what is left of the token and by the application's function, and
-// who may not is refused with error 103, for good. Else connections whose token the gate no longer accepts are closed with code
+// who may not is refused with error 103, for good. For a token's id the same becomes of subscriptions that it allowed. Else connections whose token the gate no longer accepts are closed with code
 // 3500; those made with a later token stay.
 func (n *Node) Revoked(user, channel, jti string) {
 	n.revocations.Add(1) // before looking for those it concerns: who isn't found yet finds out by this
