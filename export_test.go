@@ -33,3 +33,6 @@ func ConnectLog(ctx context.Context, url string) (*pgx.Conn, error) {
 	}
 	return connect(ctx, template, "plans", logSessionSettings)
 }
+
+// Unsure counts the steps whose outcome the engine's sequencer never learned.
+func Unsure(e *Engine) int64 { return e.counters.unsure.Load() }

@@ -354,6 +354,7 @@ func (h *hub) settled(s *Subscription) int64 {
 // counters are what the engine counts about itself. All are totals since it was made.
 type counters struct {
 	steps, emptySteps, sequenced, healed, rings, wakes, dozes           atomic.Int64
+	unsure                                                              atomic.Int64 // steps whose outcome never came
 	takeovers, epochs, followerRings, followerRingErrors, relayed       atomic.Int64
 	queries, delivered, slowConsumers, droppedSignals, listenReconnects atomic.Int64
 	published, publishBatches, heartbeats, trimmed                      atomic.Int64

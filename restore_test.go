@@ -318,28 +318,39 @@ func TestCrashes(t *testing.T) {
 		return all
 	}
 
-	t.Run("a sequencer that finds its last row vouches", func(t *testing.T) {
-		url := database(t, "vouched")
+	// vouches reports whether no crash met a step under way: its outcome is unknown then, and an epoch rightly begins.
+	vouches := func(t *testing.T, url string) bool {
+		t.Helper()
 		engine := startEngine(t, url)
 		sub := subscribe(t, engine, trunkline.FromNow(), "c")
 		publishAll(t, url, 0, 50)
 		next(t, sub, 50)
 		epoch := engine.State().Log.Epoch
-		exec(t, pgtest.Connect(t, url), "CHECKPOINT") // flushes the log's rows
-		asleep(t, engine)                             // a step under way might be one that was lost
-		crash(t)
-		publishAll(t, url, 50, 10)
-		wantSeqs(t, next(t, sub, 10), 51)
-		if s := engine.Stats(); engine.State().Log.Epoch != epoch || s.Takeovers != 2 {
-			t.Errorf("epoch %s, then %s after %d takeovers", epoch, engine.State().Log.Epoch, s.Takeovers)
+		for n := 50; n < 70; n += 10 { // the second time the life row that it wrote itself is gone
+			takeovers := engine.Stats().Takeovers
+			exec(t, pgtest.Connect(t, url), "CHECKPOINT") // flushes the log's rows
+			asleep(t, engine)
+			crash(t)
+			eventually(t, "it sequences again", func() bool { return engine.Stats().Takeovers > takeovers && engine.State().Sequencing })
+			if trunkline.Unsure(engine) > 0 {
+				return false
+			}
+			publishAll(t, url, n, 10)
+			wantSeqs(t, next(t, sub, 10), int64(n+1))
+			if now := engine.State().Log.Epoch; now != epoch {
+				t.Errorf("epoch %s, then %s", epoch, now)
+			}
 		}
-		// And vouches again: the life row it wrote is gone with the second crash.
-		exec(t, pgtest.Connect(t, url), "CHECKPOINT")
-		asleep(t, engine)
-		crash(t)
-		publishAll(t, url, 60, 10)
-		wantSeqs(t, next(t, sub, 10), 61)
 		wantOnceEach(t, pgtest.Connect(t, url), want(70))
+		return true
+	}
+	t.Run("a sequencer that finds its last row vouches", func(t *testing.T) {
+		for i := range 5 {
+			if vouches(t, database(t, fmt.Sprintf("vouched_%d", i))) {
+				return
+			}
+		}
+		t.Error("each crash met a step under way, of a sequencer that slept")
 	})
 
 	t.Run("a sequencer that misses rows does not", func(t *testing.T) {

@@ -92,7 +92,7 @@ func (s *sequencer) takeover(ctx context.Context) (lowest string, oldEras bool, 
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var epoch, why string
-	var last int64
+	var last, message int64
 	seen := s.hub.now()
 	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 		// Durable before anything is written under this term: the memory of an earlier sequencer is judged by it.
@@ -100,13 +100,19 @@ func (s *sequencer) takeover(ctx context.Context) (lowest string, oldEras bool, 
 		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '250ms'", pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, "SELECT term, epoch, reason, current_era, lowest::text, old_eras, last_position FROM trunkline.takeover($1, $2, $3, $4, $5, $6)",
+		err := tx.QueryRow(ctx, "SELECT term, epoch, reason, current_era, lowest::text, old_eras, last_position FROM trunkline.takeover($1, $2, $3, $4, $5, $6)",
 			s.memory.term, s.memory.position, s.memory.message, s.memory.unsure, seen.Epoch, seen.Position).
 			Scan(&s.term, &epoch, &why, &s.era, &lowest, &oldEras, &last)
+		if err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT coalesce((SELECT message_id FROM trunkline.log WHERE position = $1), 0)", last).Scan(&message)
 	})
 	if err != nil {
 		return "", false, fmt.Errorf("take over: %w", err)
 	}
+	// Before anything else can fail: with an older memory the next term couldn't vouch for the log.
+	s.memory = memory{term: s.term, position: last, message: message}
 	s.counters.takeovers.Add(1)
 	if why != "" {
 		s.counters.epochs.Add(1)
@@ -116,13 +122,6 @@ func (s *sequencer) takeover(ctx context.Context) (lowest string, oldEras bool, 
 		s.hub.begin(epoch, last)
 	} else if err := s.readLog(ctx, s.conn); err != nil {
 		return "", false, err
-	}
-	s.memory = memory{term: s.term, position: last}
-	if last > 0 {
-		err := queryRow(ctx, s.conn, "SELECT coalesce((SELECT message_id FROM trunkline.log WHERE position = $1), 0)", []any{&s.memory.message}, last)
-		if err != nil {
-			return "", false, fmt.Errorf("take over: %w", err)
-		}
 	}
 	return lowest, oldEras, nil
 }
@@ -230,6 +229,8 @@ func (s *sequencer) write(ctx context.Context, sql string, args ...any) (stepRes
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && !s.conn.IsClosed() {
 			s.memory.unsure = false // the server refused it and is still there: rolled back
+		} else {
+			s.counters.unsure.Add(1)
 		}
 		return stepResult{}, err
 	}
