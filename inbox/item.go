@@ -26,6 +26,16 @@ type Item struct {
 	SnoozedUntil *time.Time      `json:"snoozed_until"`
 }
 
+// inUTC gives all times the zone that the pushes on the user's channel have.
+func (it *Item) inUTC() {
+	it.CreatedAt = it.CreatedAt.UTC()
+	for _, at := range []*time.Time{it.ExpiresAt, it.SeenAt, it.ReadAt, it.ArchivedAt, it.SnoozedUntil} {
+		if at != nil {
+			*at = at.UTC()
+		}
+	}
+}
+
 // Counts are what a badge shows. Of two, the one with the higher version is the newer one.
 type Counts struct {
 	Unseen  int   `json:"unseen"`
