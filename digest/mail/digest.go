@@ -1,23 +1,32 @@
 package mail
 
 import (
+	"fmt"
+	netmail "net/mail"
+	"strings"
 	"time"
+	"unicode"
 
+	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/inbox"
 )
 
-// A Digest is what a mail is made of.
+// A Digest is what a mail is made of. Its bytes depend on this alone (but for a signature's time), so that another try at the
+// same digest is the same mail.
 type Digest struct {
 	Recipient Recipient
-	// Items, newest first.
+	// Items, newest first. At least one.
 	Items []inbox.Item
 	// Kinds that occur among the items, by name: their titles.
 	Kinds map[string]string
+	// Groups that occur among the items, by name: their titles. One that isn't here is called what the data of its newest item
+	// says as group_title, and else by its name.
+	Groups map[string]string
 	// MessageID without angle brackets, stable across tries.
 	MessageID string
-	// At is when it was claimed.
+	// At is when it was claimed: the mail's date.
 	At time.Time
-	// Zone is the recipient's, in which times are shown.
+	// Zone is the recipient's, in which times are shown. Nil: UTC.
 	Zone *time.Location
 	// UnsubscribeToken is the secret of the links that unsubscribe; empty: there are none.
 	UnsubscribeToken string
@@ -29,4 +38,83 @@ type Recipient struct {
 	Email  string
 	Name   string
 	Locale string // BCP 47; empty: the site's
+}
+
+// check finds what no mail can be made of, and returns the recipient's address. It says nothing of the recipient's name, the
+// texts and the links: whatever is wrong with those is left out.
+func (d *Digest) check() (netmail.Address, error) {
+	if len(d.Items) == 0 {
+		return netmail.Address{}, &trunkline.ArgumentError{
+			Argument: "items", Problem: fmt.Sprintf("the digest %q has no items", d.MessageID), Fix: "A mail needs at least one",
+		}
+	}
+	if d.At.IsZero() || d.At.Year() < 1970 || d.At.Year() > 9999 {
+		return netmail.Address{}, &trunkline.ArgumentError{
+			Argument: "at", Problem: fmt.Sprintf("the digest %q is of %v", d.MessageID, d.At), Fix: "Give the time at which it was claimed",
+		}
+	}
+	if !isMessageID(d.MessageID) {
+		return netmail.Address{}, &trunkline.ArgumentError{
+			Argument: "message_id", Problem: "the Message-ID " + quoted(d.MessageID) + " is not one",
+			Fix: "Give one such as 17.k3m9q2@example.org, without angle brackets",
+		}
+	}
+	return address("email", d.Recipient.Email)
+}
+
+// isMessageID reports whether a text is what stands between the angle brackets: at most 200 bytes, so that no line grows too long.
+func isMessageID(s string) bool {
+	local, domain, found := strings.Cut(s, "@")
+	return found && len(s) <= 200 && isAtom(local) && isAtom(domain)
+}
+
+// isAtom tells what needs no quotes in addresses and in Message-IDs.
+func isAtom(s string) bool {
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// address checks a bare address. Its domain comes back in ASCII; what is before the @ may be in any script, and then only servers
+// with SMTPUTF8 take it.
+func address(argument, text string) (netmail.Address, error) {
+	bad := func(why string) (netmail.Address, error) {
+		return netmail.Address{}, &trunkline.ArgumentError{
+			Argument: argument, Problem: "the address " + quoted(text) + " " + why, Fix: "Give one such as ann@example.org",
+		}
+	}
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
+		return bad("has no @")
+	}
+	local, domain := text[:at], text[at+1:]
+	if len(text) > 254 || len(local) > 64 {
+		return bad("is longer than 254 bytes, or than 64 before the @")
+	}
+	if !isAtom(local) {
+		// Quoted ones, and those in other scripts, are for the parser that knows all of it. What it takes, it can write.
+		parsed, err := netmail.ParseAddress("<" + text + ">")
+		if err != nil || strings.ContainsFunc(parsed.Address, func(r rune) bool { return unicode.IsControl(r) || r == '<' || r == '>' || isHidden(r) }) {
+			return bad("is malformed")
+		}
+		at := strings.LastIndexByte(parsed.Address, '@')
+		local, domain = parsed.Address[:at], parsed.Address[at+1:]
+	}
+	ascii, err := asciiDomain(domain)
+	if err != nil {
+		return bad("has no valid domain")
+	}
+	return netmail.Address{Address: local + "@" + ascii}, nil
+}
+
+// path writes an address as it stands in an envelope, where what is before the @ may need quotes.
+func path(a netmail.Address) string {
+	return strings.Trim((&netmail.Address{Address: a.Address}).String(), "<>")
 }
