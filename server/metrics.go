@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/inbox"
 )
 
 const (
@@ -95,6 +97,7 @@ type reading struct {
 type snapshot struct {
 	stats trunkline.Stats
 	state trunkline.State
+	inbox inbox.Stats
 	at    time.Time
 }
 
@@ -102,7 +105,7 @@ func newEngineCollector(s *Server) *engineCollector {
 	c := &engineCollector{server: s, usage: queueUsage{ask: s.askQueueUsage}}
 	c.queue = prometheus.NewDesc("trunkline_notification_queue_usage_ratio",
 		"How full PostgreSQL's notification queue is, from 0 to 1. A full one fails every commit that notifies. Absent if it can't be asked.", nil, nil)
-	c.all = append(engineReadings(), s.ownReadings()...)
+	c.all = slices.Concat(engineReadings(), s.ownReadings(), s.inboxReadings())
 	return c
 }
 
@@ -116,7 +119,7 @@ func (c *engineCollector) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *engineCollector) Collect(out chan<- prometheus.Metric) {
-	now := &snapshot{stats: c.server.engine.Stats(), state: c.server.engine.State(), at: time.Now()}
+	now := &snapshot{stats: c.server.engine.Stats(), state: c.server.engine.State(), inbox: c.server.inbox.Stats(), at: time.Now()}
 	for _, r := range c.all {
 		out <- prometheus.MustNewConstMetric(r.desc, r.kind, r.value(now))
 	}

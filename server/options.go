@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/trunkline/trunkline/inbox"
 )
 
 // Options of a server. The zero value of each field is a good default, except that somebody has to be let in: set JWTSecret,
@@ -38,6 +40,12 @@ type Options struct {
 	Origins []string
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed. Default: none.
 	TrustedProxies []netip.Prefix
+
+	// Inbox are the inboxes of the engine's users. Nil: the server makes them itself.
+	Inbox *inbox.Inbox
+	// NoKeeper leaves it to others to run [inbox.Inbox.Run], with Inbox in this program or in another one. Otherwise the server
+	// does, from New to Close.
+	NoKeeper bool
 
 	// RPC answers the calls of clients. Nil: there are no methods.
 	RPC func(ctx context.Context, request RPCRequest) (json.RawMessage, error)

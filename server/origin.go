@@ -105,11 +105,7 @@ func (o *origins) guard(w http.ResponseWriter, r *http.Request) bool {
 	header := w.Header()
 	header.Add("Vary", "Origin")
 	if err := o.check(r); err != nil {
-		detail := err.Error()
-		if o.open {
-			detail += ": in open mode the server is for its own machine alone"
-		}
-		problemf(w, http.StatusForbidden, "%s", detail)
+		o.refuse(w, err)
 		return false
 	}
 	origin := r.Header.Get("Origin")
@@ -129,6 +125,27 @@ func (o *origins) guard(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
+// guardPeer is guard for what pages and programs of any origin may send, because it is of no use to those who don't know a secret.
+// In open mode the server stays this machine's alone.
+func (o *origins) guardPeer(w http.ResponseWriter, r *http.Request) bool {
+	if !o.open {
+		return true
+	}
+	if err := checkLocalPeer(r); err != nil {
+		o.refuse(w, err)
+		return false
+	}
+	return true
+}
+
+func (o *origins) refuse(w http.ResponseWriter, why error) {
+	detail := why.Error()
+	if o.open {
+		detail += ": in open mode the server is for its own machine alone"
+	}
+	problemf(w, http.StatusForbidden, "%s", detail)
+}
+
 // forwarding are the headers by which proxies give themselves away: a proxy on this machine is a peer on loopback.
 var forwarding = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 
@@ -137,6 +154,19 @@ var forwarding = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Ho
 // The peer's address alone doesn't tell: a page of any site that a browser on this machine has open reaches loopback too.
 // Its Origin gives a foreign page away; where it has none (its own name made to resolve to 127.0.0.1), its Host does.
 func checkLocal(r *http.Request) error {
+	if err := checkLocalPeer(r); err != nil {
+		return err
+	}
+	for _, given := range r.Header.Values("Origin") {
+		if origin, ok := parseOrigin(given); !ok || !localHost(origin.host) {
+			return fmt.Errorf("the request comes from a page of %q", clip(given))
+		}
+	}
+	return nil
+}
+
+// checkLocalPeer is checkLocal but for the page's origin.
+func checkLocalPeer(r *http.Request) error {
 	if !peerOf(r).IsLoopback() {
 		return fmt.Errorf("the request comes from %s", clip(r.RemoteAddr))
 	}
@@ -148,11 +178,6 @@ func checkLocal(r *http.Request) error {
 	}
 	if !localHost(r.Host) {
 		return fmt.Errorf("the request is for host %q", clip(r.Host))
-	}
-	for _, given := range r.Header.Values("Origin") {
-		if origin, ok := parseOrigin(given); !ok || !localHost(origin.host) {
-			return fmt.Errorf("the request comes from a page of %q", clip(given))
-		}
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func decodePublish(body []byte) (publishRequest, error) {
 	var q publishRequest
 	var one publication
 	single := false
-	err := object(d, "the body", func(name string) error {
+	err := object(d, "the body", publicationExample, func(name string) error {
 		if name == "messages" {
 			q.many = true
 			return q.decodeMessages(d)
@@ -72,7 +72,7 @@ func (q *publishRequest) decodeMessages(d *json.Decoder) error {
 			return fmt.Errorf("there are more than %d messages: send them in several requests", maxBatch)
 		}
 		var p publication
-		if err := object(d, what, func(name string) error { return p.field(d, name) }); err != nil {
+		if err := object(d, what, publicationExample, func(name string) error { return p.field(d, name) }); err != nil {
 			return err
 		}
 		if err := p.check(what); err != nil {
@@ -122,12 +122,14 @@ func text(d *json.Decoder, name string, into *string) error {
 	return nil
 }
 
+const publicationExample = `{"channel": "project:42", "payload": {"done": 7}}`
+
 // object reads an object, of which field reads the values, each name once.
-func object(d *json.Decoder, what string, field func(name string) error) error {
+func object(d *json.Decoder, what, example string, field func(name string) error) error {
 	if t, err := d.Token(); err != nil {
 		return syntax(err)
 	} else if t != json.Delim('{') {
-		return fmt.Errorf("%s is no JSON object, such as {\"channel\": \"project:42\", \"payload\": {\"done\": 7}}", what)
+		return fmt.Errorf("%s is no JSON object, such as %s", what, example)
 	}
 	seen := map[string]bool{}
 	for d.More() {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/inbox"
 )
 
 // engineReadings are the engine's own figures.
@@ -95,6 +96,34 @@ func (s *Server) ownReadings() []reading {
 			func(*snapshot) float64 { return float64(s.gate.Stats().APIKeys) }),
 		counter("trunkline_pool_waits_total", "Times somebody had to wait for a connection of the pool.",
 			func(*snapshot) int64 { return pool.Stat().EmptyAcquireCount() }),
+	}
+}
+
+// inboxReadings are the figures of this node's part in keeping the inboxes.
+func (s *Server) inboxReadings() []reading {
+	total := func(name, help string, value func(*inbox.Stats) int64) reading {
+		return counter(name, help, func(s *snapshot) int64 { return value(&s.inbox) })
+	}
+	return []reading{
+		gauge("trunkline_inbox_pending_seconds", "How long notifications or changes that this node heard of have been waiting to be worked off, 0 if none do.",
+			func(s *snapshot) float64 {
+				if s.inbox.PendingSince.IsZero() {
+					return 0
+				}
+				return max(0, s.at.Sub(s.inbox.PendingSince)).Seconds()
+			}),
+		total("trunkline_inbox_placed_total", "Notifications that this node placed in inboxes, those that came back from a snooze included.",
+			func(s *inbox.Stats) int64 { return s.Placed }),
+		total("trunkline_inbox_pushes_total", "Times that this node told a user's devices of new counts.",
+			func(s *inbox.Stats) int64 { return s.Users }),
+		total("trunkline_inbox_batches_total", "Transactions of this node's keeper that found something to do.",
+			func(s *inbox.Stats) int64 { return s.Batches }),
+		total("trunkline_inbox_empty_batches_total", "Transactions of this node's keeper that found nothing to do.",
+			func(s *inbox.Stats) int64 { return s.Empty }),
+		total("trunkline_inbox_busy_total", "Times that another node's keeper was at work.",
+			func(s *inbox.Stats) int64 { return s.Busy }),
+		total("trunkline_inbox_failures_total", "Times that keeping the inboxes failed, to be tried again.",
+			func(s *inbox.Stats) int64 { return s.Failures }),
 	}
 }
 

@@ -57,6 +57,8 @@ func newREST(s *Server) *rest {
 			Tags: []*huma.Tag{
 				{Name: "messages", Description: "Publish and read messages."},
 				{Name: "channels", Description: "What channels there are, and who is there."},
+				{Name: "inbox", Description: "What a user was notified of. For the user's own token; in open mode, and for admin keys, user names whose."},
+				{Name: "notifications", Description: "Notify users. For API keys with the scope publish."},
 				{Name: "users", Description: "Disconnect users and revoke what they were allowed. For admin keys."},
 				{Name: "namespaces", Description: "The settings of channels, by the first part of their names. For admin keys."},
 			},
@@ -72,6 +74,8 @@ func newREST(s *Server) *rest {
 	h.messages()
 	h.channels()
 	h.presence()
+	h.inbox()
+	h.notifications()
 	h.users()
 	h.namespaces()
 	schemas := h.api.OpenAPI().Components.Schemas.Map()
@@ -180,13 +184,9 @@ func (h *rest) identify(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	s := h.server
 	id, refusal := s.identify(r)
-	if refusal == nil && ctx.Operation().Metadata["admin"] == true {
-		if err := s.gate.Admin(id); err != nil {
-			refusal = asProblem(asRefusal(err))
-			if !presents(r) && refusal.Status == http.StatusForbidden {
-				refusal = problemOf(http.StatusUnauthorized, "%s", refusal.Detail).with("WWW-Authenticate", "Bearer")
-			}
-		}
+	user := ""
+	if refusal == nil {
+		user, refusal = h.admit(ctx.Operation(), id, r)
 	}
 	from := network(s.web.proxies.client(r))
 	if refusal == nil && !program(id) {
@@ -207,7 +207,32 @@ func (h *rest) identify(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	ctx = huma.WithValue(ctx, callerKey{}, id)
+	ctx = huma.WithValue(ctx, ownerKey{}, user)
 	next(plain{huma.WithValue(ctx, originKey{}, from.String())})
+}
+
+// admit tells whether somebody may ask for an operation at all, before the body is read. Of one on an inbox it returns whose.
+func (h *rest) admit(op *huma.Operation, id *auth.Identity, r *http.Request) (user string, refusal *problem) {
+	var err error
+	switch {
+	case op.Metadata["admin"] == true:
+		err = h.server.gate.Admin(id)
+	case op.Metadata["notify"] == true:
+		err = h.server.gate.Notify(id)
+	case op.Metadata["inbox"] == true:
+		if user, err = ownerOf(id, r); err == nil {
+			err = h.server.gate.Inbox(id, user)
+		}
+	}
+	if err == nil {
+		return user, nil
+	}
+	refusal = asProblem(err)
+	if !presents(r) && (refusal.Status == http.StatusForbidden || refusal.Status == http.StatusUnauthorized) {
+		// Whoever has shown nothing yet can do something about it.
+		refusal = problemOf(http.StatusUnauthorized, "%s", refusal.Detail).with("WWW-Authenticate", "Bearer")
+	}
+	return "", refusal
 }
 
 // plain makes one status of what huma tells apart: a request that can't be understood, and one that can't be taken, are both bad.
@@ -281,6 +306,9 @@ func register[I, O any](h *rest, op huma.Operation, handle func(context.Context,
 	if op.Metadata["admin"] == true {
 		op.Description = strings.TrimSpace(op.Description + " Needs an API key with the scope admin.")
 	}
+	if op.Metadata["notify"] == true {
+		op.Description = strings.TrimSpace(op.Description + " Needs an API key with the scope publish.")
+	}
 	huma.Register(h.api, op, func(ctx context.Context, input *I) (*O, error) {
 		working := ctx
 		if op.Metadata["asks"] != true {
@@ -308,6 +336,12 @@ func register[I, O any](h *rest, op huma.Operation, handle func(context.Context,
 
 // admin marks an operation as one for admin keys.
 var admin = map[string]any{"admin": true}
+
+// ofInbox marks an operation on a user's inbox, which is the user's own.
+var ofInbox = map[string]any{"inbox": true}
+
+// notifies marks an operation for those who may notify users.
+var notifies = map[string]any{"notify": true}
 
 // asks marks an operation that asks first whether it is allowed, which has a time of its own; then it calls answering.
 var asks = map[string]any{"asks": true}

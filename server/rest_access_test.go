@@ -218,7 +218,7 @@ func TestOpenAPI(t *testing.T) {
 	if err := json.Unmarshal(a.body, &api); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(api.OpenAPI, "3.1") || len(api.Paths) != 12 {
+	if !strings.HasPrefix(api.OpenAPI, "3.1") || len(api.Paths) != 19 {
 		t.Errorf("version %s with %d paths", api.OpenAPI, len(api.Paths))
 	}
 	for path, operations := range api.Paths {
@@ -253,7 +253,8 @@ func TestDocsPageStandsByItself(t *testing.T) {
 	if policy := a.header.Get("Content-Security-Policy"); !strings.Contains(policy, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
 		t.Errorf("its own style is refused: %s", policy)
 	}
-	for _, part := range []string{"/v1/publish", "/v1/namespaces/{name}", "Idempotency-Key", "authorize_cache", "request_id", "payload", "{&#34;messages&#34;"} {
+	for _, part := range []string{"/v1/publish", "/v1/namespaces/{name}", "Idempotency-Key", "authorize_cache", "request_id", "payload", "{&#34;messages&#34;",
+		"/v1/inbox/mark", "up_to_seq", "muted_groups", "/v1/notify", "dedupe_key"} {
 		if !strings.Contains(page, part) {
 			t.Errorf("it doesn't mention %s", part)
 		}

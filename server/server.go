@@ -3,6 +3,7 @@
 //	/connection/websocket   the Centrifuge protocol, for its SDKs; also http_stream, sse and /emulation
 //	/v1/stream              messages of channels as text/event-stream, live and from where a client stopped
 //	/v1/publish, …          REST, described at /v1/openapi.json and /v1/docs
+//	/v1/unsubscribe/…       where the links in mails lead
 //	/healthz, /readyz       whether this process does its work, and whether it should be given more
 //	/metrics                for Prometheus
 //
@@ -19,12 +20,14 @@ import (
 	"time"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/inbox"
 	"github.com/trunkline/trunkline/server/internal/auth"
 )
 
 // A Server serves one engine. It is an http.Handler; all methods are safe for concurrent use.
 type Server struct {
 	engine      *trunkline.Engine
+	inbox       *inbox.Inbox
 	gate        *auth.Gate
 	live        *live
 	options     Options
@@ -65,8 +68,16 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{engine: engine, options: opts, log: opts.Logger, mux: http.NewServeMux(), loaded: make(chan struct{}), barred: make(chan struct{}), answerTime: answerTime}
+	s := &Server{
+		engine: engine, inbox: opts.Inbox, options: opts, log: opts.Logger, mux: http.NewServeMux(),
+		loaded: make(chan struct{}), barred: make(chan struct{}), answerTime: answerTime,
+	}
 	var err error
+	if s.inbox == nil {
+		if s.inbox, err = inbox.New(engine, inbox.Options{Logger: s.log}); err != nil {
+			return nil, err
+		}
+	}
 	s.gate, err = auth.New(auth.Config{
 		Pool: engine.Pool(), Logger: s.log, Open: opts.Open, Secret: opts.JWTSecret, PublicKeys: opts.JWTPublicKeys, JWKSURL: opts.JWKSURL,
 		Issuer: opts.JWTIssuer, Audience: opts.JWTAudience, Skew: opts.ClockSkew, Namespace: engine.Namespace, Namespaces: engine.Namespaces,
@@ -94,6 +105,7 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.mux.HandleFunc(streamPath, s.stream)
 	s.mux.Handle("/v1/", newREST(s))
+	s.mux.HandleFunc(unsubscribePath+"{token}", s.unsubscribe)
 	s.mux.HandleFunc("/healthz", s.health)
 	s.mux.HandleFunc("/readyz", s.ready)
 	s.mux.HandleFunc("/metrics", s.metricsForInsiders)
@@ -101,6 +113,9 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 		problemf(w, http.StatusNotFound, "there is nothing at %s: see /v1/docs", clip(r.URL.Path))
 	})
 	s.running.Go(func() { s.control(s.life) })
+	if !opts.NoKeeper {
+		s.running.Go(s.keepInboxes)
+	}
 	return s, nil
 }
 
@@ -112,6 +127,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r, ok := s.admit(w, r); ok {
 		s.mux.ServeHTTP(w, r)
+	}
+}
+
+// keepInboxes is this node's part in keeping the inboxes, until Close. What goes wrong with the database it mends by itself.
+func (s *Server) keepInboxes() {
+	if err := s.inbox.Run(s.life); err != nil && !errors.Is(err, trunkline.ErrClosed) {
+		s.log.Error("the inboxes aren't kept by this node", "error", err)
 	}
 }
 

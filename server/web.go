@@ -123,5 +123,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (*http.Request, b
 	case "/healthz", "/readyz", "/metrics":
 		return r, true
 	}
+	if pathIsUnsubscribe(r.URL.Path) {
+		return r, s.web.origins.guardPeer(w, r)
+	}
 	return r, s.web.origins.guard(w, r)
 }

@@ -19,7 +19,8 @@ func isAdmin(id *Identity) bool { return id.Key != "" && slices.Contains(id.Scop
 // Allow tells whether an identity may do something with a channel: nil or a *Refusal.
 //
 // Keys go by their scopes. For everybody else the token's caps or the namespace's function allows, unless the namespace says
-// that nobody may; and channels of Trunkline's own are closed. Caps are decided without a query.
+// that nobody may; and channels of Trunkline's own are closed. The channel of a user's own inbox needs neither. Caps are decided
+// without a query.
 func (g *Gate) Allow(ctx context.Context, id *Identity, channel string, action Action) error {
 	if g.open || id.Open {
 		return nil
@@ -54,7 +55,7 @@ func (g *Gate) Allow(ctx context.Context, id *Identity, channel string, action A
 		}
 		capsOnly = setting == nil
 	}
-	if allows(id.compiled(), channel, action) && !now.revoked.channel(id.User, channel, id.IssuedAt) {
+	if (owns(id, channel, action) || allows(id.compiled(), channel, action)) && !now.revoked.channel(id.User, channel, id.IssuedAt) {
 		return nil
 	}
 	if capsOnly || ns.Authorize == "" || (id.User == "" && !ns.Anonymous) {
