@@ -111,7 +111,7 @@ func (w *Worker) readContents(ctx context.Context, at time.Time, tries []*try) e
 		t.kinds = map[string]string{}
 	}
 	rows, err := w.pool.Query(ctx, `SELECT digest_id, id, seq, kind, title, coalesce("text", title), "group", cause, link, coalesce(data, 'null'),
-		created_at, expires_at, seen_at FROM trunkline.digest_contents($1, $2)`, ids, at)
+		created_at, expires_at, seen_at FROM trunkline.digest_contents($1, $2, $3, $4)`, ids, at, w.perGroup, w.most)
 	if err != nil {
 		return fmt.Errorf("read what is to be mailed: %w", err)
 	}

@@ -162,7 +162,12 @@ const unreadFirst = 1000
 
 // oldest is when an item was created at the earliest that may still be mailed: [Rules.MaxAge] counts from when it was due, and
 // that is at most 31 days later.
-func (w *Worker) oldest(at time.Time) time.Time { return at.Add(-w.opts.Rules.MaxAge - 31*oneDay) }
+func (w *Worker) oldest(at time.Time) time.Time {
+	if w.opts.Rules.MaxAge == 0 {
+		return time.Unix(0, 0)
+	}
+	return at.Add(-w.opts.Rules.MaxAge - 31*oneDay)
+}
 
 // candidates reads all about users but their answers, from one transaction that has locked them. recipients says whether that is
 // to be read here, too; otherwise people have it already.

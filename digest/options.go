@@ -19,6 +19,18 @@ type Renderer interface {
 	Domain() string
 }
 
+// A sizer is a Renderer that tells how many items of a group its mails show, and how many in all: the newest. Only these are then
+// given to it with their texts and data.
+type sizer interface{ Shown() (perGroup, most int) }
+
+// shown asks a renderer for that; one that doesn't tell is given what any might show.
+func shown(r Renderer) (perGroup, most int) {
+	if s, ok := r.(sizer); ok {
+		return s.Shown()
+	}
+	return 100, 200
+}
+
 // A Policy says what becomes of a mail that the server may have, or not: the connection broke between the final dot and the
 // answer, or the worker died there.
 type Policy string

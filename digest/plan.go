@@ -91,7 +91,7 @@ func (p *plan) judge(item *planned) {
 		item.why = Expired
 	case item.Group != "" && p.Muted[item.Group]:
 		item.why = Muted
-	case p.now.Sub(item.due) > p.rules.MaxAge:
+	case p.rules.MaxAge > 0 && p.now.Sub(item.due) > p.rules.MaxAge:
 		item.why = TooOld
 	case item.Asks && item.Access == Denied:
 		item.why = NoMember

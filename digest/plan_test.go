@@ -151,6 +151,11 @@ func TestDailyItemsJoinOnlyOnceTheirOwnHourHasCome(t *testing.T) {
 	d := want(t, c, "2026-01-05 13:00", "mailed until 2026-01-05 18:00")
 	wantItems(t, d, 1, 3)
 	wantLeft(t, d, Left{2, OwnHour})
+	// Of several hours the next one.
+	want(t, ann(also("news", "", "2026-01-05 08:59"), also("report", "", "2026-01-05 08:59"), prefers("news", daily(18, 0)),
+		prefers("report", daily(17, 0))), "2026-01-05 13:00", "mailed until 2026-01-05 17:00")
+	want(t, ann(also("news", "", "2026-01-05 08:59"), also("report", "", "2026-01-05 08:59"), prefers("news", daily(17, 0)),
+		prefers("report", daily(18, 0))), "2026-01-05 13:00", "mailed until 2026-01-05 17:00")
 	// At their hour all others join, due or not.
 	c.Items[0].CreatedAt = berlin("2026-01-05 17:30")
 	c.Items[2].CreatedAt = berlin("2026-01-05 18:00")
@@ -188,11 +193,13 @@ func TestExpiredItemsAreLeftOut(t *testing.T) {
 	wantLeft(t, want(t, c, "2026-01-05 13:00", "nothing"), Left{1, Expired})
 }
 
-func TestItemsThatShouldHaveBeenMailedThirtyDaysAgoAreNot(t *testing.T) {
+func TestItemsThatShouldHaveBeenMailedLongAgoAreUnlessRulesSayOtherwise(t *testing.T) {
 	t.Parallel()
-	want(t, ann(), "2026-02-04 13:00", "mailed")
-	wantLeft(t, want(t, ann(), "2026-02-04 13:01", "nothing"), Left{1, TooOld})
+	month := Rules{MaxAge: 30 * oneDay}
+	wantBy(t, ann(), month, "2026-02-04 13:00", "mailed")
+	wantLeft(t, wantBy(t, ann(), month, "2026-02-04 13:01", "nothing"), Left{1, TooOld})
 	wantBy(t, ann(), Rules{MaxAge: time.Hour}, "2026-01-05 14:01", "nothing")
+	want(t, ann(), "2036-01-05 14:01", "mailed")
 }
 
 func TestTheLongestDelayIsNotTooOldOnceItIsDue(t *testing.T) {
@@ -367,7 +374,9 @@ func TestUserWithoutAnAddressIsLookedAtAgainInADay(t *testing.T) {
 	c := ann(func(c *Candidate) { c.Email = "" })
 	want(t, c, "2026-01-05 12:00", "waiting until 2026-01-05 13:00")
 	want(t, c, "2026-01-05 13:00", "no_address until 2026-01-06 13:00")
-	want(t, c, "2026-02-04 13:01", "nothing")
+	// Until nothing is left to mail.
+	want(t, c, "2036-02-04 13:01", "no_address until 2036-02-05 13:01")
+	wantBy(t, c, Rules{MaxAge: 30 * oneDay}, "2026-02-04 13:01", "nothing")
 }
 
 func TestMalformedAddressIsLookedAtAgainInADay(t *testing.T) {

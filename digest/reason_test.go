@@ -226,7 +226,7 @@ func TestReasonsReadWell(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
-			d := Plan(row.user, Rules{}, berlin(row.now))
+			d := Plan(row.user, Rules{MaxAge: 30 * oneDay}, berlin(row.now))
 			if d.Kind != row.kind {
 				t.Errorf("decided %s, want %s", d.Kind, row.kind)
 			}

@@ -21,7 +21,8 @@ type Rules struct {
 	MaxPostpone time.Duration
 	// DailyCap is how many mails a user gets at most in any 24 hours. 1 to 1,000; default 10; negative: no limit.
 	DailyCap int
-	// MaxAge is how long an item that was due may still be mailed. 1 h to 400 days; default 30 days.
+	// MaxAge is how long an item that was due may still be mailed. 1 h to 400 days; default: for ever, so that what a long outage
+	// or a wrong address held up is mailed afterwards, too.
 	MaxAge time.Duration
 	// BounceLimit is the [BounceScore] from which on nothing is mailed to an address. 0.5 to 100; default 3.
 	BounceLimit float64
@@ -33,7 +34,6 @@ func (r Rules) withDefaults() Rules {
 	r.ActiveWindow = defaultTo(r.ActiveWindow, 5*time.Minute)
 	r.MaxPostpone = defaultTo(r.MaxPostpone, time.Hour)
 	r.DailyCap = defaultTo(r.DailyCap, 10)
-	r.MaxAge = defaultTo(r.MaxAge, 30*oneDay)
 	r.BounceLimit = defaultTo(r.BounceLimit, 3)
 	r.MostItems = defaultTo(r.MostItems, 10_000)
 	return r
@@ -60,6 +60,9 @@ func (r Rules) Validate() error {
 		{"MaxAge", r.MaxAge, time.Hour, 400 * oneDay, false},
 	}
 	for _, d := range durations {
+		if d.value == 0 {
+			continue // the default
+		}
 		if (d.value < d.lo || d.value > d.hi) && (d.value > 0 || !d.off) {
 			return outside(d.name, spell(d.value), spell(d.lo), spell(d.hi), d.off)
 		}

@@ -18,6 +18,8 @@ type Worker struct {
 	group    *group
 	breaker  breaker
 	counters counters
+	perGroup int // items that mails show
+	most     int
 	hook     func(ctx context.Context, point string, digest int64) // of tests; nil: none
 
 	running   atomic.Bool
@@ -32,7 +34,9 @@ func New(pool *pgxpool.Pool, opts Options) (*Worker, error) {
 	if err := opts.validate(pool); err != nil {
 		return nil, err
 	}
-	return &Worker{pool: pool, opts: opts, group: &group{pool: pool}}, nil
+	w := &Worker{pool: pool, opts: opts, group: &group{pool: pool}}
+	w.perGroup, w.most = shown(opts.Renderer)
+	return w, nil
 }
 
 var errRunning = errors.New("digest: the worker is running already")

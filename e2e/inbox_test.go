@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -35,10 +36,10 @@ type inboxCounts struct {
 }
 
 type inboxItem struct {
-	ID     int64   `json:"id"`
-	Seq    int64   `json:"seq"`
-	Kind   string  `json:"kind"`
-	ReadAt *string `json:"read_at"`
+	ID     int64      `json:"id"`
+	Seq    int64      `json:"seq"`
+	Kind   string     `json:"kind"`
+	ReadAt *time.Time `json:"read_at"`
 }
 
 // inboxTab does what a page does: it subscribes, then reads the inbox, and from then on takes in what has a higher version than
@@ -182,8 +183,9 @@ func inboxTabs(t *testing.T, d *driver) {
 		user := "ann " + v.String() + " é"
 		one, two := here.inboxTab(t, v, user), there.inboxTab(t, variants[0], user)
 		var start position
-		if err := json.Unmarshal(one.must(t, map[string]any{"op": "history", "channel": one.channel(), "limit": 0}), &start); err != nil || start.Epoch == "" {
-			t.Fatalf("the channel is at %+v: %v", start, err)
+		beginning := one.must(t, map[string]any{"op": "history", "channel": one.channel(), "limit": 0})
+		if err := json.Unmarshal(beginning, &start); err != nil || start.Epoch == "" {
+			t.Fatalf("the channel is at %s: %v", beginning, err)
 		}
 
 		notifyUser(t, pool, user, 3)
@@ -285,8 +287,9 @@ func inboxServerKilled(t *testing.T, d *driver) {
 		unread := tabs[0].Unread
 		n.kill()
 		notifyUser(t, pool, user, 4)
-		run(t, pool, "SELECT trunkline.mark($1, 'read', ids => ARRAY(SELECT id FROM trunkline.notification WHERE user_id = $1 AND read_at IS NULL AND seq IS NOT NULL ORDER BY seq LIMIT 2))", user)
-		run(t, pool, "DELETE FROM trunkline.notification WHERE id = (SELECT min(id) FROM trunkline.notification WHERE user_id = $1 AND read_at IS NULL AND seq IS NOT NULL)", user)
+		const unreadOnes = "SELECT id FROM trunkline.notification WHERE user_id = $1 AND read_at IS NULL AND seq IS NOT NULL ORDER BY seq"
+		run(t, pool, "SELECT trunkline.mark($1, 'read', ids => ARRAY("+unreadOnes+" LIMIT 2))", user)
+		run(t, pool, "DELETE FROM trunkline.notification WHERE id = ("+unreadOnes+" LIMIT 1)", user)
 		n.start(t)
 		for _, tab := range tabs {
 			if e := tab.await(t, "subscribed", tab.channel()); !e.WasRecovering || !e.Recovered {

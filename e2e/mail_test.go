@@ -93,7 +93,7 @@ func sampleMails(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	make := func(locale string, noContent bool, texts ...string) string {
+	render := func(locale string, noContent bool, texts ...string) string {
 		r, err := mail.New(mail.Options{
 			Site: "Example Projects", From: "projects@example.org", PublicURL: "https://projects.example.org", InboxURL: "/inbox",
 			PreferencesURL: "/settings/mail", NoContent: noContent,
@@ -135,15 +135,15 @@ func sampleMails(t *testing.T) map[string]string {
 		many = append(many, fmt.Sprintf("Kitchen renovation|Ben completed “Task %d”", i))
 	}
 	return map[string]string{
-		"one":        make("en", false, "Kitchen renovation|Ben completed “Paint the door”"),
-		"alone":      make("en-GB", false, "|Your export is ready", "|Your import is ready"),
-		"many":       make("en", false, many...),
-		"german":     make("de-AT", false, many...),
-		"no-content": make("de", true, many...),
-		"hostile": make("en", false,
+		"one":        render("en", false, "Kitchen renovation|Ben completed “Paint the door”"),
+		"alone":      render("en-GB", false, "|Your export is ready", "|Your import is ready"),
+		"many":       render("en", false, many...),
+		"german":     render("de-AT", false, many...),
+		"no-content": render("de", true, many...),
+		"hostile": render("en", false,
 			long+"|"+long, "<b>x</b></title><style>*{display:none}</style>|</a><script>alert(1)</script><img src=https://tracker.example.net/x.png>",
 			"\u202egnp.exe|\u202etxet desrever", strings.Repeat("W", 300)+"|"+strings.Repeat("W", 300)),
-		"right-to-left": make("en", false, "تجديد المطبخ|أكملت آنا «طلاء الباب»", "تجديد المطبخ|Ben completed “Paint the door”"),
-		"wide":          make("en", false, "厨房装修|"+strings.Repeat("安完成了油漆门的任务", 20)),
+		"right-to-left": render("en", false, "تجديد المطبخ|أكملت آنا «طلاء الباب»", "تجديد المطبخ|Ben completed “Paint the door”"),
+		"wide":          render("en", false, "厨房装修|"+strings.Repeat("安完成了油漆门的任务", 20)),
 	}
 }

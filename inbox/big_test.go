@@ -59,7 +59,7 @@ func TestTwentyThousandOfOneUser(t *testing.T) {
 	tx := begin(t, conn)
 	exec(t, tx, `SELECT count(trunkline.notify('ann', 'k', json_build_object('n', n))) FROM generate_series(1, $1) n`, many)
 	commit(t, tx)
-	version, last := int64(0), int64(0)
+	version := int64(0)
 	for unread := 0; unread < many; {
 		m, err := sub.Next(testContext(t))
 		if err != nil {
@@ -72,9 +72,9 @@ func TestTwentyThousandOfOneUser(t *testing.T) {
 		if n := p.Unread - unread; len(p.Added) != min(n, 20) || p.More != (n > 20) {
 			t.Fatalf("%d of %d added, more: %v", len(p.Added), n, p.More)
 		}
-		version, unread, last = p.Version, p.Unread, p.Added[0].Seq
-		if int(last) != unread {
-			t.Fatalf("the newest is seq %d, %d are unread", last, unread)
+		version, unread = p.Version, p.Unread
+		if newest := p.Added[0].Seq; int(newest) != unread {
+			t.Fatalf("the newest is seq %d, %d are unread", newest, unread)
 		}
 	}
 	wantWhole(t, conn, "ann")

@@ -58,11 +58,18 @@ func (i *Inbox) Run(ctx context.Context) error { return i.keeper.run(ctx) }
 // *[trunkline.PrivilegeError], which names the grant, if the database's role may not keep inboxes. Run goes on trying all the same.
 func (i *Inbox) Ready(ctx context.Context) error { return i.keeper.wait(ctx) }
 
-// inTx runs what belongs together in a transaction, READ COMMITTED whatever the role's default is. One that another transaction
-// was in the way of is tried again: nothing of it has happened.
+// inTx runs what belongs together in a transaction, READ COMMITTED whatever the role's default is.
 func (i *Inbox) inTx(ctx context.Context, do func(tx pgx.Tx) error) error {
+	return i.repeat(ctx, func() error {
+		return pgx.BeginTxFunc(ctx, i.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, do)
+	})
+}
+
+// repeat does something that is a transaction of its own, and again if another transaction was in its way: then nothing of it has
+// happened.
+func (i *Inbox) repeat(ctx context.Context, do func() error) error {
 	for attempt := 1; ; attempt++ {
-		err := pgx.BeginTxFunc(ctx, i.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, do)
+		err := do()
 		if err == nil || attempt == maxAttempts || !collided(err) {
 			return i.withRole(ctx, err)
 		}
@@ -72,5 +79,5 @@ func (i *Inbox) inTx(ctx context.Context, do func(tx pgx.Tx) error) error {
 	}
 }
 
-// maxAttempts is how often a transaction is tried that collides with others.
+// maxAttempts is how often is tried what collides with other transactions.
 const maxAttempts = 5

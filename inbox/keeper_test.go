@@ -3,8 +3,10 @@ package inbox_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -216,6 +218,67 @@ func wantWhole(t *testing.T, conn *pgx.Conn, user string) {
 	if lowest != 1 || highest != placed || last != placed || unseen != countedUnseen || unread != countedUnread {
 		t.Errorf("%d placed from %d to %d, last %d; %d unseen, %d unread, counted %d and %d",
 			placed, lowest, highest, last, unseen, unread, countedUnseen, countedUnread)
+	}
+}
+
+// Whatever moment a notification commits at, the keeper hears of it: none waits for the look that is made now and then without a ring.
+func TestNoRingIsMissed(t *testing.T) {
+	t.Parallel()
+	_, engine, conn := startNode(t)
+	var writing sync.WaitGroup
+	for w := range 4 {
+		user := fmt.Sprintf("user %d", w)
+		own, sub := pgtest.Connect(t, conn.Config().ConnString()), pushesTo(t, engine, user)
+		writing.Go(func() {
+			for n := range 40 {
+				began := time.Now()
+				if _, err := inbox.NotifyTx(testContext(t), own, inbox.Notification{Users: []string{user}, Kind: "k"}); err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := sub.Next(testContext(t)); err != nil {
+					t.Error(err)
+					return
+				}
+				if took := time.Since(began); took > 8*time.Second { // that look is made after 10 s
+					t.Errorf("number %d of %s took %v", n, user, took)
+				}
+			}
+		})
+	}
+	writing.Wait()
+}
+
+// What is published is durable, also where commits aren't flushed by default, and whatever the default isolation level is.
+func TestPlacingIsDurable(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	conn := pgtest.Connect(t, url)
+	exec(t, conn, `CREATE TABLE noted (flush text, isolation text);
+		CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO public.noted VALUES (current_setting('synchronous_commit'), current_setting('transaction_isolation'));
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER note AFTER UPDATE ON trunkline.inbox FOR EACH STATEMENT EXECUTE FUNCTION note()`)
+	name := conn.Config().Database
+	exec(t, conn, "ALTER DATABASE "+name+" SET synchronous_commit = off")
+	exec(t, conn, "ALTER DATABASE "+name+" SET default_transaction_isolation = 'serializable'")
+	engine := startEngine(t, url)
+	in, _ := startInbox(t, engine)
+	sub := pushesTo(t, engine, "ann")
+	for range 3 {
+		if _, err := in.Notify(testContext(t), inbox.Notification{Users: []string{"ann"}, Kind: "k"}); err != nil {
+			t.Fatal(err)
+		}
+		next(t, sub)
+	}
+	noted := scan[string](t, conn, "SELECT string_agg(DISTINCT flush || ', ' || isolation, '; ') FROM noted")
+	if noted != "on, read committed" {
+		t.Errorf("placed with %s", noted)
+	}
+	if c := mark(t, in, "ann", inbox.Mark{State: inbox.StateRead, UpToSeq: 3}); c.Unread != 0 {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/trunkline/trunkline"
 )
 
@@ -71,8 +69,8 @@ func NotifyTx(ctx context.Context, tx trunkline.Tx, n Notification) ([]int64, er
 // Notify is [NotifyTx] in a transaction of its own. If the connection fails, the outcome is unknown: give a DedupeKey to repeat it
 // safely.
 func (i *Inbox) Notify(ctx context.Context, n Notification) (ids []int64, err error) {
-	err = i.inTx(ctx, func(tx pgx.Tx) error {
-		ids, err = NotifyTx(ctx, tx, n)
+	err = i.repeat(ctx, func() error {
+		ids, err = NotifyTx(ctx, i.pool, n)
 		return err
 	})
 	return ids, err
@@ -174,8 +172,8 @@ func RetractTx(ctx context.Context, tx trunkline.Tx, r Retraction) (int, error) 
 
 // Retract is [RetractTx] in a transaction of its own.
 func (i *Inbox) Retract(ctx context.Context, r Retraction) (removed int, err error) {
-	err = i.inTx(ctx, func(tx pgx.Tx) error {
-		removed, err = RetractTx(ctx, tx, r)
+	err = i.repeat(ctx, func() error {
+		removed, err = RetractTx(ctx, i.pool, r)
 		return err
 	})
 	return removed, err

@@ -21,9 +21,11 @@ const (
 const passTimeout = 15 * time.Second
 
 // beginPass opens the transaction of a pass. Who waits for a lock gives way after a while, and should this process hang, the server
-// ends it: other keepers wait for it. It is flushed: a seq that clients have seen must not be given to something else after a crash.
+// ends it: other keepers wait for it. It is flushed, even where the role or the database chose otherwise: a seq that clients have seen
+// must not be given to something else after a crash.
 const beginPass = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s';
-SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL jit = off`
+SET LOCAL idle_in_transaction_session_timeout = '5s';
+SELECT pg_catalog.set_config('synchronous_commit', 'on', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
 
 // A passResult is what a pass has done.
 type passResult struct {

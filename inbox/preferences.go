@@ -126,8 +126,8 @@ func readPreferences(ctx context.Context, db trunkline.Tx, user, grant string) (
 	return p, nil
 }
 
-// SetPreferencesTx replaces all that a user prefers: what is left out is none. When the transaction commits it counts, also for what is
-// unread already. Callers for the same user wait for each other.
+// SetPreferencesTx replaces all that a user prefers: what is left out is none. When the transaction commits it counts, also for
+// what is unread already. Callers for the same user wait for each other.
 //
 // Errors: *[trunkline.ArgumentError] for what can't be or makes no sense, with the field as its Argument, such as
 // kinds.mention.delay; *[trunkline.PrivilegeError]; *[trunkline.SchemaError]. After an error that came from the database the
@@ -148,7 +148,9 @@ func writePreferences(ctx context.Context, db trunkline.Tx, user string, p Prefe
 	}
 	if p.TimeZone != nil {
 		if *p.TimeZone == "" {
-			return &trunkline.ArgumentError{Argument: "time_zone", Problem: "time_zone is empty", Fix: "Give a name such as Europe/Berlin, or none"}
+			return &trunkline.ArgumentError{
+				Argument: "time_zone", Problem: "time_zone is empty", Fix: "Give a name such as Europe/Berlin, or none",
+			}
 		}
 		if err := checkZone("time_zone", *p.TimeZone); err != nil {
 			return err
@@ -167,7 +169,10 @@ func writePreferences(ctx context.Context, db trunkline.Tx, user string, p Prefe
 	p.KnownKinds = nil
 	wanted, err := json.Marshal(p)
 	if err != nil { // a time that RFC 3339 can't write
-		return &trunkline.ArgumentError{Argument: "vacation_until", Problem: "preferences can't be written: " + err.Error(), Fix: "Give a time in the next ten years"}
+		return &trunkline.ArgumentError{
+			Argument: "vacation_until", Problem: "preferences can't be written: " + err.Error(),
+			Fix: "Give a time in the next ten years",
+		}
 	}
 	if _, err := db.Exec(ctx, "SELECT trunkline.set_preferences($1, $2::json)", user, string(wanted)); err != nil {
 		return fmt.Errorf("set the preferences of %q: %w", clip(user), explain(err, "preferences", grant))
@@ -187,14 +192,15 @@ func ParsePreferences(body []byte) (Preferences, error) {
 		return Preferences{}, &trunkline.ArgumentError{Argument: field, Problem: problem, Fix: fix}
 	}
 	if len(body) > maxPreferences {
-		return refuse("preferences", fmt.Sprintf("preferences are %d bytes long, more than %d", len(body), maxPreferences), "Mute fewer groups")
+		problem := fmt.Sprintf("preferences are %d bytes long, more than %d", len(body), maxPreferences)
+		return refuse("preferences", problem, "Mute fewer groups")
 	}
 	if !utf8.Valid(body) {
 		return refuse("preferences", "preferences are not UTF-8", "Write JSON in UTF-8")
 	}
 	var parts map[string]json.RawMessage
 	if err := json.Unmarshal(body, &parts); err != nil || parts == nil {
-		return refuse("preferences", fmt.Sprintf("preferences are not an object: %s", clip(strings.TrimSpace(string(body)))), fields)
+		return refuse("preferences", "preferences are not an object: "+clip(strings.TrimSpace(string(body))), fields)
 	}
 	var p Preferences
 	targets := map[string]any{
@@ -210,7 +216,8 @@ func ParsePreferences(body []byte) (Preferences, error) {
 			return refuse("preferences", fmt.Sprintf("preferences have no field %q", clip(field)), fields)
 		}
 		if err := decodeStrictly(part, target); err != nil {
-			return refuse(fieldOf(field, err), fmt.Sprintf("%s can't be %s: %s", field, clip(string(part)), plain(err)), shapes[field])
+			problem := fmt.Sprintf("%s can't be %s: %s", field, clip(string(part)), plain(err))
+			return refuse(fieldOf(field, err), problem, shapes[field])
 		}
 	}
 	return p, nil
@@ -221,9 +228,10 @@ var shapes = map[string]string{
 	"time_zone":      `Write a name such as "Europe/Berlin", or null`,
 	"quiet_hours":    `Write {"from": "22:00", "to": "07:00"}, or null`,
 	"vacation_until": `Write a time with its offset, such as "2027-01-07T00:00:00Z", or null`,
-	"default":        `Write {"mail": "at_once"}, {"mail": "after", "delay": "4h"}, {"mail": "daily", "at": "18:00"}, {"mail": "never"}, or null`,
-	"kinds":          `Write {"mention": {"mail": "at_once"}}, with a rule for each kind, or null`,
-	"muted_groups":   `Write ["project:7"], or null`,
+	"default": `Write {"mail": "at_once"}, {"mail": "after", "delay": "4h"}, {"mail": "daily", "at": "18:00"}, ` +
+		`{"mail": "never"}, or null`,
+	"kinds":        `Write {"mention": {"mail": "at_once"}}, with a rule for each kind, or null`,
+	"muted_groups": `Write ["project:7"], or null`,
 }
 
 func decodeStrictly(part json.RawMessage, target any) error {
@@ -259,6 +267,7 @@ func checkZone(field, zone string) error {
 		return nil
 	}
 	return &trunkline.ArgumentError{
-		Argument: field, Problem: fmt.Sprintf("there is no time zone %q", clip(zone)), Fix: "Give a name of the IANA's, such as Europe/Berlin or UTC",
+		Argument: field, Problem: fmt.Sprintf("there is no time zone %q", clip(zone)),
+		Fix: "Give a name of the IANA's, such as Europe/Berlin or UTC",
 	}
 }

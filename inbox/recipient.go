@@ -28,8 +28,8 @@ type Recipient struct {
 	Locale string
 }
 
-// SetRecipient says who a user is to mail: all of it, so what is empty is none. Inside a transaction it counts when that commits, and
-// mail that had no address goes out then. Another address starts without bounces.
+// SetRecipient says who a user is to mail: all of it, so what is empty is none. Inside a transaction it counts when that commits,
+// and mail that had no address goes out then. Another address starts without bounces.
 //
 // Where recipients are read from a relation of the application's ([RecipientsFrom]), what is set here is kept, but not used. For
 // thousands at once, write to the table trunkline.recipient with SQL: it checks the same.
@@ -70,9 +70,9 @@ func ForgetRecipient(ctx context.Context, db trunkline.Tx, user string) (bool, e
 	return had, nil
 }
 
-// RecipientsFrom has recipients read from a table or view of the application's, named as SQL names it (app.recipient, or quoted), or
-// from Trunkline's own table again if relation is "". Its columns are found by name: user_id and email, and name, time_zone, locale and
-// active_at if it has them. It is looked up by its name each time, so it may be replaced.
+// RecipientsFrom has recipients read from a table or view of the application's, named as SQL names it (app.recipient, or quoted),
+// or from Trunkline's own table again if relation is "". Its columns are found by name: user_id and email, and name, time_zone,
+// locale and active_at if it has them. It is looked up by its name each time, so it may be replaced.
 //
 // Only Trunkline's owner can say so, and has to be able to read it. Errors: *[trunkline.ArgumentError] if it isn't there, lacks a
 // column, has one of a type that doesn't fit, or can't be read; *[trunkline.PrivilegeError]; *[trunkline.SchemaError].
@@ -88,8 +88,12 @@ func RecipientsFrom(ctx context.Context, db trunkline.Tx, relation string) error
 	ours := strings.Contains(pg.Message, "trunkline.") || strings.Contains(pg.Message, `"trunkline"`)
 	switch {
 	case pg.Code == statePrivilege && !strings.HasPrefix(pg.Message, "recipients can't be read"):
-		return fmt.Errorf("read recipients from %s: %w", clip(relation), refused("SELECT trunkline.recipients_from('"+clip(relation)+"')", err))
-	case strings.HasPrefix(pg.Code, "42") && (!ours || pg.Code == stateWrongObject) || pg.Code == stateInvalidName:
+		statement := "SELECT trunkline.recipients_from('" + strings.ReplaceAll(relation, "'", "''") + "')"
+		if relation == "" {
+			statement = "SELECT trunkline.recipients_from(NULL)"
+		}
+		return fmt.Errorf("choose where recipients are read: %w", refused(statement, err))
+	case (strings.HasPrefix(pg.Code, "42") || pg.Code == stateUndefinedSchema) && (!ours || pg.Code == stateWrongObject):
 		fix := strings.TrimSuffix(pg.Hint, ".")
 		if fix == "" {
 			fix = "Name a table or view as SQL does, such as app.recipient"
@@ -97,13 +101,10 @@ func RecipientsFrom(ctx context.Context, db trunkline.Tx, relation string) error
 		means := &trunkline.ArgumentError{Argument: "relation", Problem: pg.Message, Fix: fix}
 		return &explained{means.Error(), means, err}
 	}
-	return fmt.Errorf("read recipients from %s: %w", clip(relation), explain(err, "relation", grantRecipients))
+	return fmt.Errorf("choose where recipients are read: %w", explain(err, "relation", grantRecipients))
 }
 
-const (
-	stateWrongObject = "42809"
-	stateInvalidName = "42602"
-)
+const stateWrongObject = "42809"
 
 // checkUTF8 finds what would not even reach the database, which judges the rest.
 func checkUTF8(argument, value string) error {
@@ -111,6 +112,7 @@ func checkUTF8(argument, value string) error {
 		return nil
 	}
 	return &trunkline.ArgumentError{
-		Argument: argument, Problem: fmt.Sprintf("%s %q is not UTF-8 or contains a NUL", argument, clip(value)), Fix: "Write it in UTF-8",
+		Argument: argument, Problem: fmt.Sprintf("%s %q is not UTF-8 or contains a NUL", argument, clip(value)),
+		Fix: "Write it in UTF-8",
 	}
 }

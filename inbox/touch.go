@@ -9,8 +9,8 @@ import (
 	"github.com/trunkline/trunkline"
 )
 
-// TouchTx notes that a user did something just now, which postpones mail a little. The database writes it once in 30 seconds at most.
-// Errors are those of [SetRecipient].
+// TouchTx notes that a user did something just now, which postpones mail a little. The database writes it once in 30 seconds at
+// most. Errors are those of [SetRecipient].
 func TouchTx(ctx context.Context, tx trunkline.Tx, user string) error {
 	if err := checkUser(user); err != nil {
 		return err
@@ -48,8 +48,9 @@ const (
 	maxTouches = 20_000
 )
 
-// touches remembers which users were touched lately. Two generations: the older one is dropped whole when the newer one is full or has
-// been filled for touchInterval. A user who is dropped too early is written once more, which does no harm. The zero value is ready.
+// touches remembers which users were touched lately. Two generations: the older one is dropped whole when the newer one is full or
+// has been filled for touchInterval. A user who is dropped too early is written once more, which does no harm. The zero value is
+// ready.
 type touches struct {
 	mu     sync.Mutex
 	newer  map[string]time.Time

@@ -17,8 +17,8 @@ import (
 // tokenBytes of randomness are in a token: 192 bits, so there is nothing to guess.
 const tokenBytes = 24
 
-// NewUnsubscribeToken makes a token for the links of a mail, 32 letters, digits, - and _, and its SHA-256, which is all that is stored:
-// see [AddUnsubscribeToken].
+// NewUnsubscribeToken makes a token for the links of a mail, 32 letters, digits, - and _, and its SHA-256, which is all that is
+// stored: see [AddUnsubscribeToken].
 func NewUnsubscribeToken() (token string, hash []byte) {
 	var random [tokenBytes]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -39,9 +39,9 @@ func hashToken(token string) []byte {
 	return sum[:]
 }
 
-// AddUnsubscribeToken stores the hash of a token that a mail to user is about to have in its links. With the token anybody can switch
-// off mail of these kinds, or all mail of the user's, and nothing else. The digest worker does this by itself: it is for mails of an
-// application's own. Errors are those of [SetRecipient].
+// AddUnsubscribeToken stores the hash of a token that a mail to user is about to have in its links. With the token anybody can
+// switch off mail of these kinds, or all mail of the user's, and nothing else. The digest worker does this by itself: it is for
+// mails of an application's own. Errors are those of [SetRecipient].
 func AddUnsubscribeToken(ctx context.Context, db trunkline.Tx, hash []byte, user string, kinds ...string) error {
 	if err := checkUser(user); err != nil {
 		return err
@@ -93,10 +93,11 @@ func (i *Inbox) UnsubscribeOffer(ctx context.Context, token string) (Offer, bool
 	return offer, true, nil
 }
 
-// Unsubscribe switches off mail of a kind, or all mail if kind is "", for the user whose token it is, and returns whether there is such
-// a token. The same again gives the same answer; so does a token of a user who was forgotten.
+// Unsubscribe switches off mail of a kind, or all mail if kind is "", for the user whose token it is, and returns whether there is
+// such a token. The same again gives the same answer; so does a token of a user who was forgotten.
 //
-// Errors: *[trunkline.ArgumentError] for a kind that isn't among the token's; *[trunkline.PrivilegeError]; *[trunkline.SchemaError].
+// Errors: *[trunkline.ArgumentError] for a kind that isn't among the token's; *[trunkline.PrivilegeError];
+// *[trunkline.SchemaError].
 func (i *Inbox) Unsubscribe(ctx context.Context, token, kind string) (found bool, err error) {
 	hash := hashToken(token)
 	if hash == nil {
@@ -119,7 +120,8 @@ func (i *Inbox) Unsubscribe(ctx context.Context, token, kind string) (found bool
 	}
 	if found && !done {
 		return true, &trunkline.ArgumentError{
-			Argument: "kind", Problem: fmt.Sprintf("the mail was not about %q", clip(kind)), Fix: "Choose a kind that was in the mail, or all mail",
+			Argument: "kind", Problem: fmt.Sprintf("the mail was not about %q", clip(kind)),
+			Fix: "Choose a kind that was in the mail, or all mail",
 		}
 	}
 	return found, nil

@@ -83,7 +83,7 @@ func TestNamespaceRefusals(t *testing.T) {
 		"UPDATE trunkline.namespace SET retention = '500 ms' WHERE name = 'trunkline'":  `retention of namespace "trunkline" cannot be`,
 	}
 	d.refuses(tests)
-	d.want(d.column("SELECT name || ' ' || retention FROM trunkline.namespace"), "trunkline 7 days")
+	d.want(d.column("SELECT name || ' ' || retention FROM trunkline.namespace"), "trunkline 7 days", "inbox 1 day")
 	d.want(d.control())
 
 	// The table's constraints hold where triggers don't fire.

@@ -50,7 +50,7 @@ func TestRecipientRefusals(t *testing.T) {
 		"'u'; 'a@b.c'; NULL; NULL; E'de\\n'":                        `there is no locale "de\n"`,
 		"'u'; 'a@b.c'; NULL; NULL; 'de' || repeat('-x', 20)":        "there is no locale",
 		"'u'; 'ann@example.com'; 'Ann'; 'Europe/Berlin'; '*'":       `there is no locale "*"`,
-		"'u'; NULL; U&'\\202EnnA' || chr(127)":                     "contains a control character",
+		"'u'; NULL; U&'\\202EnnA' || chr(127)":                      "contains a control character",
 		"'u'; NULL; repeat('x', 1000000)":                           "over 255 bytes long",
 		"'u'; 'a@b.c' || repeat('d', 300) || chr(10) || 'Bcc: x@y'": "bytes long, more than 254",
 	} {

@@ -15,7 +15,9 @@ import (
 )
 
 // Users who are easily taken for one another, by people or by programs that fold, trim, split or normalise names.
-var lookAlikes = []string{"a", "A", "a:b", "b", "a ", "a*", "*", "inbox:a", "é", "e\u0301", "а" /* Cyrillic */, "a/b", strings.Repeat("x", 248), strings.Repeat("x", 249)}
+var lookAlikes = []string{
+	"a", "A", "a:b", "b", "a ", "a*", "*", "inbox:a", "é", "e\u0301", "а" /* Cyrillic */, "a/b", strings.Repeat("x", 248), strings.Repeat("x", 249),
+}
 
 // push is what comes on the channel of an inbox.
 type push struct {
@@ -278,7 +280,8 @@ func TestAStreamOfAnInbox(t *testing.T) {
 		}
 		c.response.Body.Close()
 		for _, again := range []*client{
-			s.reopen(t, token(t, user, ""), channels("inbox:"+user), opened.id), s.reopen(t, token(t, user, ""), channels("inbox:"+user)+"&from=beginning", ""),
+			s.reopen(t, token(t, user, ""), channels("inbox:"+user), opened.id),
+			s.reopen(t, token(t, user, ""), channels("inbox:"+user)+"&from=beginning", ""),
 		} {
 			if e := again.event(t).decode(t); readPush(t, e.Payload).Unread != 1 {
 				t.Errorf("%q, resumed: %+v", user, e)
@@ -329,10 +332,11 @@ func TestALongNameHasNoInbox(t *testing.T) {
 	if e := await(t, c.follow("inbox:"+user, sdk.SubscriptionConfig{}).unsubscribed, "the refusal"); e.Code != 107 && e.Code != 106 {
 		t.Errorf("%+v", e)
 	}
-	if a := s.ask(t, http.MethodGet, "/v1/stream?"+channels("inbox:"+user), "", "Authorization: Bearer "+token(t, user, "")); a.status != http.StatusBadRequest {
+	a := s.ask(t, http.MethodGet, "/v1/stream?"+channels("inbox:"+user), "", "Authorization: Bearer "+token(t, user, ""))
+	if a.status != http.StatusBadRequest {
 		t.Errorf("status %d: %s", a.status, a.body)
 	}
-	a := s.ask(t, http.MethodPost, "/v1/notify", `{"users":["`+user+`"],"kind":"note"}`, "X-API-Key: "+s.key(t, "publish"))
+	a = s.ask(t, http.MethodPost, "/v1/notify", `{"users":["`+user+`"],"kind":"note"}`, "X-API-Key: "+s.key(t, "publish"))
 	if a.status != http.StatusBadRequest {
 		t.Errorf("status %d: %s", a.status, a.body)
 	}

@@ -23,7 +23,8 @@ func decodeNotification(body []byte) (inbox.Notification, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	var n inbox.Notification
-	err := object(d, "the body", `{"users": ["ann"], "kind": "task.completed"}`, func(name string) error { return notificationField(d, name, &n) })
+	const example = `{"users": ["ann"], "kind": "task.completed"}`
+	err := object(d, "the body", example, func(name string) error { return notificationField(d, name, &n) })
 	if err == nil {
 		if _, more := d.Token(); !errors.Is(more, io.EOF) {
 			err = errors.New("something follows the JSON object: send one notification, for one user or many")
@@ -68,7 +69,8 @@ func notificationField(d *json.Decoder, name string, n *inbox.Notification) erro
 		n.ExpiresAt = at
 		return nil
 	}
-	return fmt.Errorf("there is no field %q: a notification has users, kind, data, group, cause, link, dedupe_key and expires_at", clip(name))
+	return fmt.Errorf("there is no field %q: a notification has users, kind, data, group, cause, link, dedupe_key and expires_at",
+		clip(name))
 }
 
 // users reads ids.

@@ -105,7 +105,7 @@ func (s *Server) inboxReadings() []reading {
 		return counter(name, help, func(s *snapshot) int64 { return value(&s.inbox) })
 	}
 	return []reading{
-		gauge("trunkline_inbox_pending_seconds", "How long notifications or changes that this node heard of have been waiting to be worked off, 0 if none do.",
+		gauge("trunkline_inbox_pending_seconds", "How long notifications and changes that this node heard of have been waiting, 0 if none do.",
 			func(s *snapshot) float64 {
 				if s.inbox.PendingSince.IsZero() {
 					return 0

@@ -253,8 +253,10 @@ func TestDocsPageStandsByItself(t *testing.T) {
 	if policy := a.header.Get("Content-Security-Policy"); !strings.Contains(policy, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
 		t.Errorf("its own style is refused: %s", policy)
 	}
-	for _, part := range []string{"/v1/publish", "/v1/namespaces/{name}", "Idempotency-Key", "authorize_cache", "request_id", "payload", "{&#34;messages&#34;",
-		"/v1/inbox/mark", "up_to_seq", "muted_groups", "/v1/notify", "dedupe_key"} {
+	for _, part := range []string{
+		"/v1/publish", "/v1/namespaces/{name}", "Idempotency-Key", "authorize_cache", "request_id", "payload", "{&#34;messages&#34;",
+		"/v1/inbox/mark", "up_to_seq", "muted_groups", "/v1/notify", "dedupe_key",
+	} {
 		if !strings.Contains(page, part) {
 			t.Errorf("it doesn't mention %s", part)
 		}

@@ -179,6 +179,8 @@ func typeName(s *huma.Schema) string {
 	switch {
 	case s.Ref != "":
 		return "object"
+	case len(s.OneOf) > 0:
+		return typeName(s.OneOf[0])
 	case s.Type == "array" && s.Items != nil:
 		return "array of " + typeName(s.Items)
 	case s.Type == "":

@@ -19,9 +19,8 @@ func (s *service) notify(t *testing.T, user, kind string, n int) []int64 {
 	before := s.counts(t, user)
 	ids := make([]int64, n)
 	for i := range ids {
-		err := s.engine.Pool().QueryRow(t.Context(), `SELECT trunkline.notify($1, $2, json_build_object('n', $3::int), "group" => 'project:' || $3 % 2)`,
-			user, kind, i).Scan(&ids[i])
-		if err != nil {
+		const sql = `SELECT trunkline.notify($1, $2, json_build_object('n', $3::int), "group" => 'project:' || $3 % 2)`
+		if err := s.engine.Pool().QueryRow(t.Context(), sql, user, kind, i).Scan(&ids[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -166,11 +165,20 @@ func TestMarking(t *testing.T) {
 	}{
 		{`{"state":"seen","up_to_seq":2}`, 2, 2, 4, map[string][]int64{"unseen": {4, 3}, "unread": {4, 3, 2, 1}}},
 		{`{"state":"seen","up_to_seq":2}`, 0, 2, 4, nil},
-		{fmt.Sprintf(`{"state":"read","ids":[%d,%d,%d,999999]}`, ids[2], ids[2], others[0]), 1, 1, 3, map[string][]int64{"read": {3}, "unseen": {4}}},
+		{
+			fmt.Sprintf(`{"state":"read","ids":[%d,%d,%d,999999]}`, ids[2], ids[2], others[0]), 1, 1, 3,
+			map[string][]int64{"read": {3}, "unseen": {4}},
+		},
 		{fmt.Sprintf(`{"state":"unread","ids":[%d]}`, ids[2]), 1, 1, 4, map[string][]int64{"read": {}, "unseen": {4}}},
-		{fmt.Sprintf(`{"state":"archived","ids":[%d]}`, ids[0]), 1, 1, 3, map[string][]int64{"inbox": {4, 3, 2}, "archived": {1}, "all": {4, 3, 2, 1}}},
+		{
+			fmt.Sprintf(`{"state":"archived","ids":[%d]}`, ids[0]), 1, 1, 3,
+			map[string][]int64{"inbox": {4, 3, 2}, "archived": {1}, "all": {4, 3, 2, 1}},
+		},
 		{fmt.Sprintf(`{"state":"inbox","ids":[%d]}`, ids[0]), 1, 1, 4, map[string][]int64{"inbox": {4, 3, 2, 1}, "archived": {}}},
-		{fmt.Sprintf(`{"state":"snoozed","ids":[%d],"until":%q}`, ids[3], until), 1, 0, 3, map[string][]int64{"inbox": {3, 2, 1}, "snoozed": {4}}},
+		{
+			fmt.Sprintf(`{"state":"snoozed","ids":[%d],"until":%q}`, ids[3], until), 1, 0, 3,
+			map[string][]int64{"inbox": {3, 2, 1}, "snoozed": {4}},
+		},
 		{`{"state":"read","up_to_seq":1000,"group":"project:0"}`, 2, 0, 1, map[string][]int64{"read": {3, 1}, "unread": {2}}},
 		{`{"state":"read","up_to_seq":0}`, 0, 0, 1, nil},
 	} {
@@ -283,7 +291,8 @@ func TestNotifying(t *testing.T) {
 func TestRetracting(t *testing.T) {
 	s := newService(t)
 	for _, body := range []string{
-		`{"users":["ann","bob"],"kind":"note","cause":"task:1"}`, `{"users":["ann","bob"],"kind":"note","cause":"task:2","dedupe_key":"k"}`,
+		`{"users":["ann","bob"],"kind":"note","cause":"task:1"}`,
+		`{"users":["ann","bob"],"kind":"note","cause":"task:2","dedupe_key":"k"}`,
 	} {
 		if a := s.ask(t, http.MethodPost, "/v1/notify", body); a.status != http.StatusOK {
 			t.Fatalf("status %d: %s", a.status, a.body)
@@ -294,8 +303,11 @@ func TestRetracting(t *testing.T) {
 		body    string
 		removed int
 	}{
-		{`{"user":"ann","dedupe_key":"k"}`, 1}, {`{"user":"ann","dedupe_key":"k"}`, 0}, {`{"cause":"task:1","kind":"other"}`, 0},
-		{`{"cause":"task:1"}`, 2}, {`{"group":"never"}`, 0},
+		{`{"user":"ann","dedupe_key":"k"}`, 1},
+		{`{"user":"ann","dedupe_key":"k"}`, 0},
+		{`{"cause":"task:1","kind":"other"}`, 0},
+		{`{"cause":"task:1"}`, 2},
+		{`{"group":"never"}`, 0},
 	} {
 		a := s.ask(t, http.MethodPost, "/v1/retract", test.body)
 		if want := fmt.Sprintf(`{"removed":%d}`, test.removed); a.status != http.StatusOK || strings.TrimSpace(string(a.body)) != want {

@@ -13,14 +13,15 @@ import (
 func (h *rest) notifications() {
 	register(h, huma.Operation{
 		OperationID: "notify", Method: http.MethodPost, Path: "/v1/notify", Tags: []string{"notifications"}, Metadata: notifies,
-		Summary: "Notify users", Description: "All of them in one transaction, each in their own inbox. A program that is connected to the " +
-			"database does better to call trunkline.notify there, in the transaction that causes it.",
+		Summary: "Notify users",
+		Description: "All of them in one transaction, each in their own inbox. A program that is connected to the database does " +
+			"better to call trunkline.notify there, in the transaction that causes it.",
 	}, h.notify)
 	register(h, huma.Operation{
 		OperationID: "retract", Method: http.MethodPost, Path: "/v1/retract", Tags: []string{"notifications"}, Metadata: notifies,
 		Summary: "Remove notifications",
-		Description: "Those that fit all that is given, read or not: they disappear on every device, and no mail goes out about them any more. Give a " +
-			"cause, a group, or a user and a dedupe_key.",
+		Description: "Those that fit all that is given, read or not: they disappear on every device, and no mail goes out about " +
+			"them any more. Give a cause, a group, or a user and a dedupe_key.",
 	}, h.retract)
 	h.api.OpenAPI().Paths["/v1/notify"].Post.RequestBody = &huma.RequestBody{
 		Required: true,
@@ -35,7 +36,7 @@ type notifyInput struct {
 
 type notified struct {
 	Body struct {
-		IDs []int64 `json:"ids" doc:"The items' ids, in the order of the users; who is named twice has the same one twice." nullable:"false"`
+		IDs []int64 `json:"ids" doc:"The items' ids, in the order of the users." nullable:"false"`
 	}
 }
 
@@ -46,18 +47,19 @@ func (h *rest) notify(ctx context.Context, in *notifyInput) (*notified, error) {
 	}
 	if in.IdempotencyKey != "" {
 		if n.DedupeKey != "" && n.DedupeKey != in.IdempotencyKey {
-			return nil, problemOf(http.StatusBadRequest, "there is a dedupe_key, and another one in the Idempotency-Key header: give one of them")
+			return nil, problemOf(http.StatusBadRequest,
+				"there is a dedupe_key, and another one in the Idempotency-Key header: give one of them")
 		}
 		n.DedupeKey = in.IdempotencyKey
 	}
 	out := &notified{}
 	out.Body.IDs, err = h.server.inbox.Notify(ctx, n)
 	if err != nil && silent(err) {
-		fix := "whether the users were notified is unknown; repeat it with the same key, which notifies them once"
+		fix := "repeat it with the same key, which notifies them once"
 		if n.DedupeKey == "" {
-			fix = "whether the users were notified is unknown; give requests an Idempotency-Key, with which repeating them notifies once"
+			fix = "give requests an Idempotency-Key, with which repeating them notifies once"
 		}
-		p := h.server.unanswered(fix)
+		p := h.server.unanswered("whether the users were notified is unknown; " + fix)
 		p.cause = err
 		return nil, p
 	}
@@ -101,11 +103,12 @@ func notifySchema() *huma.Schema {
 		Properties: map[string]*huma.Schema{
 			"users": {
 				Type: "array", Items: words(maxOwner, "A user's id."), MinItems: &least, MaxItems: &most,
-				Description: "Whom: 1 to 10,000 ids of 1 to 249 bytes without control characters.", Examples: []any{[]string{"ann", "bob"}},
+				Description: "Whom: 1 to 10,000 ids of 1 to 249 bytes without control characters. Who is named twice is notified once.",
+				Examples:    []any{[]string{"ann", "bob"}},
 			},
-			"kind": words(64, "What kind of thing has happened: its title, template and delay are those that are registered for it.", "task.completed"),
+			"kind": words(64, "What has happened. Its title, template and delay are those registered for it.", "task.completed"),
 			"data": {
-				Description: "Any JSON value up to 64 KiB, {} if left out: what the kind's template and the application's pages make something of.",
+				Description: "Any JSON value up to 64 KiB, {} if left out: for the kind's template and the application's pages.",
 				Examples:    []any{map[string]any{"actor": "Bob", "task": map[string]any{"title": "Order tiles"}}},
 			},
 			"group":      words(255, "What it belongs to, such as a project or a conversation.", "project:7"),

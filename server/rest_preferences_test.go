@@ -14,7 +14,8 @@ import (
 func TestPreferences(t *testing.T) {
 	s := newService(t)
 	s.sql(t, `SELECT trunkline.kind('mention', title => 'Mentions', delay => '10 minutes'), trunkline.kind('news')`)
-	const known = `"known_kinds":[{"name":"mention","title":"Mentions","mail":"after","delay":"10m"},{"name":"news","title":"news","mail":"after","delay":"4h"}]`
+	const known = `"known_kinds":[{"name":"mention","title":"Mentions","mail":"after","delay":"10m"},` +
+		`{"name":"news","title":"news","mail":"after","delay":"4h"}]`
 	const path = "/v1/inbox/preferences"
 	read := func(user string) string {
 		a := s.ask(t, http.MethodGet, path+"?user="+user, "")
@@ -28,8 +29,9 @@ func TestPreferences(t *testing.T) {
 		t.Errorf("at first: %s", got)
 	}
 	for _, body := range []string{
-		`{"time_zone":"Europe/Berlin","quiet_hours":{"from":"22:00","to":"07:00"},"vacation_until":null,"default":{"mail":"after","delay":"2h"},` +
-			`"kinds":{"mention":{"mail":"at_once"},"news":{"mail":"never"},"task.completed":{"mail":"daily","at":"18:00"}},"muted_groups":["project:7"]`,
+		`{"time_zone":"Europe/Berlin","quiet_hours":{"from":"22:00","to":"07:00"},"vacation_until":null,` +
+			`"default":{"mail":"after","delay":"2h"},"kinds":{"mention":{"mail":"at_once"},"news":{"mail":"never"},` +
+			`"task.completed":{"mail":"daily","at":"18:00"}},"muted_groups":["project:7"]`,
 		`{"time_zone":null,"quiet_hours":null,"vacation_until":null,"default":{"mail":"never"},"kinds":{},"muted_groups":[]`,
 	} {
 		a := s.ask(t, http.MethodPut, path+"?user=ann", body+"}")
@@ -123,7 +125,8 @@ func TestWhoIsActive(t *testing.T) {
 		t.Error("an open connection counts as activity")
 	}
 	// A program says so in so many words.
-	if a := s.ask(t, http.MethodPost, "/v1/inbox/touch?user=other", "", "X-API-Key: "+admin); a.status != http.StatusNoContent || !active("other") {
+	a := s.ask(t, http.MethodPost, "/v1/inbox/touch?user=other", "", "X-API-Key: "+admin)
+	if a.status != http.StatusNoContent || !active("other") {
 		t.Errorf("status %d, active: %v", a.status, active("other"))
 	}
 }

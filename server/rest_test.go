@@ -267,7 +267,7 @@ func TestNamespaces(t *testing.T) {
 	s.get(t, "/v1/namespaces/chat", &set)
 	var all struct{ Namespaces []namespaceSettings }
 	s.get(t, "/v1/namespaces", &all)
-	if len(all.Namespaces) != 2 || all.Namespaces[0].Name != "chat" || all.Namespaces[1].Name != "trunkline" {
+	if len(all.Namespaces) != 3 || all.Namespaces[0].Name != "chat" || all.Namespaces[1].Name != "inbox" || all.Namespaces[2].Name != "trunkline" {
 		t.Errorf("%+v", all)
 	}
 	for _, test := range []struct{ method, path, body, says string }{

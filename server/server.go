@@ -105,7 +105,7 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.mux.HandleFunc(streamPath, s.stream)
 	s.mux.Handle("/v1/", newREST(s))
-	s.mux.HandleFunc(unsubscribePath+"{token}", s.unsubscribe)
+	s.mux.HandleFunc(unsubscribePath+"{token...}", s.unsubscribe)
 	s.mux.HandleFunc("/healthz", s.health)
 	s.mux.HandleFunc("/readyz", s.ready)
 	s.mux.HandleFunc("/metrics", s.metricsForInsiders)

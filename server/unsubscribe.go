@@ -75,7 +75,8 @@ func (p *unsubscribing) enter() (leave func(), refusal *problem) {
 	from := network(web.proxies.client(p.r))
 	if !p.server.options.Open {
 		if wait := web.requests.take(from, 1); wait > 0 {
-			return nil, limited(http.StatusTooManyRequests, limitRequestRate, wait, "too many requests came from this address: try again later")
+			return nil, limited(http.StatusTooManyRequests, limitRequestRate, wait,
+				"too many requests came from this address: try again later")
 		}
 	}
 	release, ok := web.busy.enter(from)
@@ -201,7 +202,8 @@ func (p *unsubscribing) form() (formValues, error) {
 func (p *unsubscribing) refuse(refusal *problem) {
 	p.server.countRefusal(refusal)
 	if refusal.Status >= http.StatusInternalServerError && refusal.cause != nil && !errors.Is(refusal.cause, context.Canceled) {
-		p.server.log.Warn("unsubscribing from mail failed", "request_id", requestID(p.r.Context()), "status", refusal.Status, "error", refusal.cause)
+		p.server.log.Warn("unsubscribing from mail failed", "request_id", requestID(p.r.Context()), "status", refusal.Status,
+			"error", refusal.cause)
 	}
 	header := p.w.Header()
 	for name, values := range refusal.header {
@@ -234,5 +236,5 @@ func (p *unsubscribing) show(status int, contents unsubscribePage) {
 // the page's own form sends "null", since it tells nobody where it comes from. What a page of somebody else's sends is no danger:
 // it hasn't got the token.
 func pathIsUnsubscribe(path string) bool {
-	return len(path) > len(unsubscribePath) && strings.HasPrefix(path, unsubscribePath)
+	return strings.HasPrefix(path, unsubscribePath)
 }

@@ -46,12 +46,13 @@ var english = wording{
 	doneTitle: "Done", doneKind: "You will get no more e-mails about “%s”.", doneAll: "You will get no more of these e-mails.",
 	undo:         "If you change your mind, switch them on again in your notification settings.",
 	missingTitle: "This link doesn't work",
-	missing:      "It may be incomplete: open it from the e-mail itself, or copy all of it. If it is old, use the one in the latest e-mail that you got.",
-	elsewhere:    "You can also switch e-mails off in your notification settings.",
-	busyTitle:    "Not right now",
-	busy:         "This can't be done at the moment. Please try again in a few minutes.",
-	failedTitle:  "That didn't work",
-	failed:       "Nothing was changed. Please open the link from the e-mail again, and press the button on the page.",
+	missing: "It may be incomplete: open it from the e-mail itself, or copy all of it. " +
+		"If it is old, use the one in the latest e-mail that you got.",
+	elsewhere:   "You can also switch e-mails off in your notification settings.",
+	busyTitle:   "Not right now",
+	busy:        "This can't be done at the moment. Please try again in a few minutes.",
+	failedTitle: "That didn't work",
+	failed:      "Nothing was changed. Please open the link from the e-mail again, and press the button on the page.",
 }
 
 var german = wording{
@@ -59,7 +60,8 @@ var german = wording{
 	question:    "Diese E-Mails abbestellen?",
 	explanation: "Sie erhalten sie zu dem, was Sie noch nicht gelesen haben. Auch ohne sie finden Sie alles in Ihrem Posteingang.",
 	stopKind:    "Keine E-Mails mehr zu „%s“", stopAll: "Keine dieser E-Mails mehr",
-	doneTitle: "Erledigt", doneKind: "Sie erhalten keine E-Mails mehr zu „%s“.", doneAll: "Sie erhalten diese E-Mails nicht mehr.",
+	doneTitle: "Erledigt", doneKind: "Sie erhalten keine E-Mails mehr zu „%s“.",
+	doneAll:      "Sie erhalten diese E-Mails nicht mehr.",
 	undo:         "Wenn Sie es sich anders überlegen, schalten Sie sie in Ihren Benachrichtigungseinstellungen wieder ein.",
 	missingTitle: "Dieser Link funktioniert nicht",
 	missing: "Vielleicht ist er unvollständig: Öffnen Sie ihn direkt aus der E-Mail, oder kopieren Sie ihn ganz. " +
@@ -68,7 +70,8 @@ var german = wording{
 	busyTitle:   "Gerade nicht möglich",
 	busy:        "Das geht im Moment nicht. Bitte versuchen Sie es in ein paar Minuten noch einmal.",
 	failedTitle: "Das hat nicht geklappt",
-	failed:      "Es wurde nichts geändert. Bitte öffnen Sie den Link aus der E-Mail noch einmal, und drücken Sie auf der Seite auf den Knopf.",
+	failed: "Es wurde nichts geändert. Bitte öffnen Sie den Link aus der E-Mail noch einmal, " +
+		"und drücken Sie auf der Seite auf den Knopf.",
 }
 
 // offer asks what to stop: the kind that the link is about first, if it is about one, else everything.

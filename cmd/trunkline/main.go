@@ -35,6 +35,10 @@ type cli struct {
 	Publish publishCmd `cmd:"" group:"messages" help:"Publish a message."`
 	History historyCmd `cmd:"" group:"messages" help:"Print what a channel has had."`
 
+	Notify notifyCmd `cmd:"" group:"inbox" help:"Notify users."`
+	Inbox  inboxCmd  `cmd:"" group:"inbox" help:"Look into inboxes."`
+	Digest digestCmd `cmd:"" group:"inbox" help:"Mail what stays unread."`
+
 	Watch   watchCmd   `cmd:"" group:"tables" help:"Publish the changes of a table."`
 	Unwatch unwatchCmd `cmd:"" group:"tables" help:"Stop publishing the changes of a table."`
 	Watches watchesCmd `cmd:"" group:"tables" help:"List the watched tables."`
@@ -148,6 +152,7 @@ func newParser(c *cli, file *configFile, stdout, stderr io.Writer, env func(stri
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, NoExpandSubcommands: true, WrapUpperBound: 120}),
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "messages", Title: "Messages"},
+			{Key: "inbox", Title: "Notifications and mail"},
 			{Key: "tables", Title: "Tables"},
 			{Key: "access", Title: "Who may do what"},
 			{Key: "server", Title: "Server and database"},

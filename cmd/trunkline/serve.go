@@ -34,6 +34,7 @@ type serveCmd struct {
 	Access   accessFlags  `embed:""`
 	Limits   limitFlags   `embed:""`
 	Timeouts timeoutFlags `embed:""`
+	Mail     mailFlags    `embed:"" group:"mail"`
 }
 
 func (*serveCmd) Help() string {
@@ -87,8 +88,13 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer listeners.close()
+	mailing, err := c.openMail(a, listeners, log)
+	if err != nil {
+		return err
+	}
+	defer mailing.close()
 
-	up := &running{log: log, begun: force, delay: c.DrainDelay, spread: c.Drain, timeouts: c.Timeouts, lost: make(chan error, 1)}
+	up := &running{log: log, begun: force, delay: c.DrainDelay, spread: c.Drain, mailing: mailing, timeouts: c.Timeouts, lost: make(chan error, 1)}
 	defer func() {
 		stopErr := up.stop(ctx)
 		if stopErr == nil {
@@ -108,6 +114,9 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	failed := up.serve(listeners)
+	if err := up.mail(ctx); err != nil {
+		return err
+	}
 	if err := c.greet(a, up, listeners.clients.Addr(), options.Open); err != nil {
 		return err
 	}

@@ -40,6 +40,10 @@ func (c *serveCmd) greet(a *app, up *running, address net.Addr, open bool) error
 	line("stream", fmt.Sprintf("curl -N %s'http%s://%s/v1/stream?channel=%s'", bearer, secure, host, channel))
 	line("listen", "trunkline listen "+channel+flags)
 	line("publish", "trunkline publish "+channel+` '{"hello": "world"}'`+flags)
+	line("notify", "trunkline notify bob task.completed '{\"actor\": \"Ann\"}'"+flags)
+	if up.mailing != nil && up.mailing.box != nil {
+		line("mail", fmt.Sprintf("http%s://%s/dev/mail", secure, host))
+	}
 	line("SQL", "trunkline psql"+flags)
 	if up.postgres != nil {
 		line("", `psql "$(cat `+shellQuote(filepath.Join(up.dir, "url"))+`)"`)

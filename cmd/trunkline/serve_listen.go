@@ -121,13 +121,20 @@ func nextPort(port string) string {
 // keepCertificate reads the pair again when its files change, and on SIGHUP.
 func (r *running) keepCertificate(ctx context.Context, pair *certificate) {
 	hangups := takeHangups(ctx)
-	var life context.Context
-	life, r.endLife = context.WithCancel(context.WithoutCancel(ctx)) // it serves clients until they have left
+	life := r.lifetime(ctx)
 	r.background.Go(func() {
 		tick := time.NewTicker(certificatePoll)
 		defer tick.Stop()
 		pair.watch(life, tick.C, hangups)
 	})
+}
+
+// lifetime is of what runs in the background: until clients have left.
+func (r *running) lifetime(ctx context.Context) context.Context {
+	if r.life == nil {
+		r.life, r.endLife = context.WithCancel(context.WithoutCancel(ctx))
+	}
+	return r.life
 }
 
 // serve begins to answer. What it returns tells why that ended early.
@@ -143,7 +150,7 @@ func (r *running) serve(l *listeners) <-chan error {
 			}
 		}()
 	}
-	begin(l.clients, r.server)
+	begin(l.clients, r.mailing.beside(r.server))
 	if l.operation != nil {
 		r.log.Info("metrics, health and readiness have an address of their own", "metrics_listen", l.operation.Addr().String())
 		begin(l.operation, r.server.Operation())

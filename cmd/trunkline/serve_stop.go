@@ -35,10 +35,12 @@ type running struct {
 	postgres *localpg.Server
 	engine   *trunkline.Engine
 	server   *server.Server
+	mailing  *mailing       // nil: nothing is mailed
 	http     []*http.Server // the first is the clients'
 
 	background sync.WaitGroup
-	endLife    context.CancelFunc // of what runs in the background
+	life       context.Context // of what runs in the background; see lifetime
+	endLife    context.CancelFunc
 
 	lost      chan error    // why serve can't go on with its PostgreSQL
 	unwatch   func()        // ends the supervision of PostgreSQL; nil if there is none

@@ -182,16 +182,16 @@ func compileCondition(pipe *parse.PipeNode, dot reflect.Type) (func(dot, root re
 		}
 		args = args[1:]
 	}
-	var any []getter
+	var getters []getter
 	for _, arg := range args {
 		get, _, err := compileOperand(arg, dot)
 		if err != nil {
 			return nil, err
 		}
-		any = append(any, get)
+		getters = append(getters, get)
 	}
 	return func(dot, root reflect.Value) bool {
-		for _, get := range any {
+		for _, get := range getters {
 			if isTrue(get(dot, root)) {
 				return true
 			}

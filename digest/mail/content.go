@@ -159,7 +159,8 @@ func (r *Renderer) arrange(c *Content, d *Digest, l *language, most limits) {
 		}
 		at := item.CreatedAt.In(c.At.Location())
 		g.Items = append(g.Items, Item{
-			Text: clip(textOf(item, d), most.text), Kind: item.Kind, Title: kindTitle(item.Kind, d), Link: linkOf(item, r.settings.publicURL),
+			Text: clip(textOf(item, d), most.text), Kind: item.Kind, Title: kindTitle(item.Kind, d),
+			Link: linkOf(item, r.settings.publicURL),
 			Time: l.when(at, c.Locale, at.Year() == c.At.Year()), CreatedAt: at, raw: item.Data,
 		})
 	}

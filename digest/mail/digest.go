@@ -11,8 +11,8 @@ import (
 	"github.com/trunkline/trunkline/inbox"
 )
 
-// A Digest is what a mail is made of. Its bytes depend on this alone (but for a signature's time), so that another try at the
-// same digest is the same mail.
+// A Digest is what a mail is made of. Its bytes depend on this and on the options alone (but for a signature's time), so that
+// another try with the same digest is the same mail.
 type Digest struct {
 	Recipient Recipient
 	// Items, newest first. At least one.
@@ -50,7 +50,8 @@ func (d *Digest) check() (netmail.Address, error) {
 	}
 	if d.At.IsZero() || d.At.Year() < 1970 || d.At.Year() > 9999 {
 		return netmail.Address{}, &trunkline.ArgumentError{
-			Argument: "at", Problem: fmt.Sprintf("the digest %q is of %v", d.MessageID, d.At), Fix: "Give the time at which it was claimed",
+			Argument: "at", Problem: fmt.Sprintf("the digest %q is of %v", d.MessageID, d.At),
+			Fix: "Give the time at which it was claimed",
 		}
 	}
 	if !isMessageID(d.MessageID) {
@@ -59,8 +60,18 @@ func (d *Digest) check() (netmail.Address, error) {
 			Fix: "Give one such as 17.k3m9q2@example.org, without angle brackets",
 		}
 	}
+	if strings.ContainsFunc(d.UnsubscribeToken, func(r rune) bool { return !isAlphanumeric(r) && r != '-' && r != '_' }) ||
+		len(d.UnsubscribeToken) > mostSecret {
+		return netmail.Address{}, &trunkline.ArgumentError{
+			Argument: "unsubscribe_token", Problem: fmt.Sprintf("the unsubscribe token of the digest %q is none", d.MessageID),
+			Fix: fmt.Sprintf("Give up to %d letters, digits, - and _", mostSecret),
+		}
+	}
 	return address("email", d.Recipient.Email)
 }
+
+// mostSecret is how long a token that unsubscribes may be: the URLs that it is in have to fit into a line.
+const mostSecret = 128
 
 // isMessageID reports whether a text is what stands between the angle brackets: at most 200 bytes, so that no line grows too long.
 func isMessageID(s string) bool {
@@ -75,12 +86,15 @@ func isAtom(s string) bool {
 	}
 	for i := range len(s) {
 		c := s[i]
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.", c) < 0 {
+		if !isAlphanumeric(rune(c)) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.", c) < 0 {
 			return false
 		}
 	}
 	return true
 }
+
+// isAlphanumeric tells letters and digits of ASCII.
+func isAlphanumeric(r rune) bool { return r|0x20 >= 'a' && r|0x20 <= 'z' || r >= '0' && r <= '9' }
 
 // address checks a bare address. Its domain comes back in ASCII; what is before the @ may be in any script, and then only servers
 // with SMTPUTF8 take it.
@@ -101,7 +115,9 @@ func address(argument, text string) (netmail.Address, error) {
 	if !isAtom(local) {
 		// Quoted ones, and those in other scripts, are for the parser that knows all of it. What it takes, it can write.
 		parsed, err := netmail.ParseAddress("<" + text + ">")
-		if err != nil || strings.ContainsFunc(parsed.Address, func(r rune) bool { return unicode.IsControl(r) || r == '<' || r == '>' || isHidden(r) }) {
+		if err != nil || strings.ContainsFunc(parsed.Address, func(r rune) bool {
+			return unicode.IsControl(r) || r == '<' || r == '>' || isHidden(r)
+		}) {
 			return bad("is malformed")
 		}
 		at := strings.LastIndexByte(parsed.Address, '@')

@@ -57,7 +57,7 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 func badKey(why string) error {
 	return &trunkline.ArgumentError{
 		Argument: "dkim-key", Problem: "the DKIM key " + why,
-		Fix: "Give an RSA or Ed25519 key without a password, as `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048` writes it",
+		Fix: "Give an RSA or Ed25519 key without a password, such as `openssl genpkey -algorithm ed25519` writes",
 	}
 }
 
@@ -65,8 +65,8 @@ func badKey(why string) error {
 // who sent it and what it is, where answers go, and what unsubscribes, which providers act upon only if it is signed (RFC 8058).
 var (
 	sealed = []string{
-		"From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-Id", "In-Reply-To", "References", "Mime-Version", "Content-Type",
-		"Content-Transfer-Encoding", "List-Unsubscribe", "List-Unsubscribe-Post",
+		"From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-Id", "In-Reply-To", "References", "Mime-Version",
+		"Content-Type", "Content-Transfer-Encoding", "List-Unsubscribe", "List-Unsubscribe-Post",
 	}
 	signed = []string{"Auto-Submitted", "List-Id", "Feedback-Id"}
 )
@@ -81,10 +81,12 @@ func (k *DKIM) check() error {
 		return &trunkline.ArgumentError{Argument: argument, Problem: problem, Fix: fix}
 	}
 	if domain, err := asciiDomain(k.Domain); err != nil || domain != k.Domain {
-		return refuse("dkim-domain", "the DKIM domain "+quoted(k.Domain)+" is not the name of a domain in ASCII and lower case", "Give one such as example.org")
+		return refuse("dkim-domain", "the DKIM domain "+quoted(k.Domain)+" is not the name of a domain in ASCII and lower case",
+			"Give one such as example.org")
 	}
 	if selector, err := asciiDomain(k.Selector); err != nil || selector != k.Selector {
-		return refuse("dkim-selector", "the DKIM selector "+quoted(k.Selector)+" is not a name that DNS can have", "Give one such as mail2026")
+		return refuse("dkim-selector", "the DKIM selector "+quoted(k.Selector)+" is not a name that DNS can have",
+			"Give one such as mail2026")
 	}
 	if k.Key == nil {
 		return refuse("dkim-key", "there is no DKIM key for "+k.Domain, "Give one, or no domain and selector")
@@ -93,7 +95,8 @@ func (k *DKIM) check() error {
 	case ed25519.PublicKey:
 	case *rsa.PublicKey:
 		if bits := public.N.BitLen(); bits < 1024 {
-			return refuse("dkim-key", fmt.Sprintf("the DKIM key has %d bits", bits), "Nobody accepts fewer than 1024: make one of 2048")
+			return refuse("dkim-key", fmt.Sprintf("the DKIM key has %d bits", bits),
+				"Nobody accepts fewer than 1024: make one of 2048")
 		}
 	default:
 		return refuse("dkim-key", fmt.Sprintf("the DKIM key is of the type %T", public), "Give an RSA or Ed25519 key")

@@ -42,7 +42,7 @@ func isPath(link string) bool {
 	}
 	for i := range len(link) {
 		c := link[i]
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("/-_.~?=&#", c) < 0 {
+		if !isAlphanumeric(rune(c)) && strings.IndexByte("/-_.~?=&#", c) < 0 {
 			return false
 		}
 	}
@@ -64,8 +64,8 @@ func printed(u *url.URL) string {
 	return escapeURL(u.String())
 }
 
-// escapeURL escapes what a parsed URL may still have in its query and that ends a link, or worse, where it stands: quotes, brackets,
-// spaces, and percent signs that escape nothing.
+// escapeURL escapes what a parsed URL may still have in its query and that would end a link where it stands, or worse: quotes,
+// brackets, spaces, and percent signs that escape nothing.
 func escapeURL(s string) string {
 	const hex, rest = "0123456789ABCDEF", "!#$&*+,/:;=?@[]-._~"
 	var b strings.Builder
@@ -73,7 +73,7 @@ func escapeURL(s string) string {
 	for i := range len(s) {
 		c := s[i]
 		switch {
-		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', strings.IndexByte(rest, c) >= 0,
+		case isAlphanumeric(rune(c)), strings.IndexByte(rest, c) >= 0,
 			c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
 			b.WriteByte(c)
 		default:
@@ -93,8 +93,7 @@ func site(argument, text string) (string, error) {
 		return "", nil
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		absolute(text, "") == "" {
+	if err != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || absolute(text, "") == "" {
 		return "", &trunkline.ArgumentError{
 			Argument: argument, Problem: "the " + spaced(argument) + " " + quoted(text) + " is not the URL of a site",
 			Fix: "Give one such as https://example.org, without a query",

@@ -18,7 +18,7 @@ func canonical(tag string) string {
 	}
 	parts := strings.Split(strings.ReplaceAll(strings.ToLower(tag), "_", "-"), "-")
 	for i, part := range parts {
-		if part == "" || len(part) > 8 || strings.ContainsFunc(part, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+		if part == "" || len(part) > 8 || strings.ContainsFunc(part, func(r rune) bool { return !isAlphanumeric(r) }) {
 			return ""
 		}
 		switch {

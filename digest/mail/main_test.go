@@ -71,3 +71,53 @@ func digest(n int) mail.Digest {
 	}
 	return d
 }
+
+// hostile has everything in it that could do harm somewhere.
+const hostile = "Ann\r\nBcc: victim@example.net\r\n\r\n<script>alert(1)</script>\x00{{.Site}} \u202egnp.exe \u2066\u2028next =?utf-8?q?=0d=0aX:_y?= \"' +\xff\xfe\x1b[31m"
+
+// digests are some of every shape.
+func digests() map[string]mail.Digest {
+	all := map[string]mail.Digest{"one": digest(1), "some": digest(13), "many": digest(200)}
+
+	german := digest(13)
+	german.Recipient.Locale, german.Recipient.Name = "de-AT", "Jürgen Groß"
+	all["german"] = german
+
+	alone := digest(3)
+	for i := range alone.Items {
+		alone.Items[i].Group, alone.Items[i].Link = nil, nil
+	}
+	alone.Recipient.Name, alone.UnsubscribeToken, alone.Zone = "", "", nil
+	all["alone"] = alone
+
+	group := digest(7)
+	for i := range group.Items {
+		group.Items[i].Group = ptr("project:7")
+	}
+	all["group"] = group
+
+	empty := digest(4)
+	for i := range empty.Items {
+		empty.Items[i] = inbox.Item{Group: ptr(""), Link: ptr(""), Data: json.RawMessage("null")}
+	}
+	empty.Kinds = nil
+	all["empty"] = empty
+
+	all["hostile"] = hostileDigest(hostile, 6)
+	return all
+}
+
+// hostileDigest has a text wherever one may be.
+func hostileDigest(text string, n int) mail.Digest {
+	d := digest(n)
+	d.Recipient.Name, d.Recipient.UserID = text, text
+	d.Kinds, d.Groups = map[string]string{text: text}, map[string]string{text + "1": text}
+	for i := range d.Items {
+		item := &d.Items[i]
+		item.Kind, item.Title, item.Text = text, text, text
+		item.Group = ptr(text + fmt.Sprint(i%3))
+		item.Link = ptr([]string{text, "/" + text, "https://example.org/" + text, "javascript:alert(1)//" + text, "https://example.org/?q=" + text}[i%5])
+		item.Data, _ = json.Marshal(map[string]any{"group_title": text, text: text})
+	}
+	return d
+}

@@ -96,9 +96,8 @@ func (r *Renderer) thread(d *Digest) string {
 func (r *Renderer) bounce(messageID string) string {
 	token, _, _ := strings.Cut(messageID, "@")
 	// Servers may lower the case of an address, and not all that a Message-ID may have is wanted in one.
-	if len(token) > mostToken || strings.ContainsFunc(token, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
-	}) {
+	if len(token) > mostToken || strings.ToLower(token) != token ||
+		strings.ContainsFunc(token, func(r rune) bool { return !isAlphanumeric(r) && r != '.' && r != '-' && r != '_' }) {
 		sum := sha256.Sum256([]byte(messageID))
 		token = hex.EncodeToString(sum[:16])
 	}

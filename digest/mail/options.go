@@ -120,14 +120,16 @@ func (o *Options) check() (*settings, error) {
 		if failed(err); err == nil {
 			s.bounces = bounces.Address
 		}
-		if local, _, _ := strings.Cut(strings.Replace(o.Bounces, "{token}", strings.Repeat("x", mostToken), 1), "@"); len(local) > 64 {
-			refuse("bounces", fmt.Sprintf("the bounce address %s is too long with a token of %d characters", quoted(o.Bounces), mostToken),
-				"At most 64 bytes may stand before an @")
+		local, _, _ := strings.Cut(strings.Replace(o.Bounces, "{token}", strings.Repeat("x", mostToken), 1), "@")
+		if len(local) > 64 {
+			refuse("bounces", "the bounce address "+quoted(o.Bounces)+" is too long with a token in it",
+				fmt.Sprintf("At most 64 bytes may stand before an @, and a token has up to %d", mostToken))
 		}
 	}
 
-	s.publicURL, err = site("public-url", o.PublicURL)
-	failed(err)
+	if s.publicURL, err = site("public-url", o.PublicURL); failed(err) {
+		s.publicURL = "https://example.org" // so that what is joined to it isn't wrong as well
+	}
 	s.inboxURL, err = page("inbox-url", o.InboxURL, s.publicURL)
 	failed(err)
 	if o.InboxURL == "" {
@@ -149,8 +151,9 @@ func (o *Options) check() (*settings, error) {
 
 	s.listID, err = o.list(s.domain)
 	failed(err)
-	if s.feedbackID = o.FeedbackID; strings.ContainsFunc(o.FeedbackID, func(r rune) bool { return r <= ' ' || r > '~' }) || len(o.FeedbackID) > 127 {
-		refuse("feedback-id", "the Feedback-ID "+quoted(o.FeedbackID)+" is over 127 bytes, or has spaces or characters beyond ASCII",
+	s.feedbackID = o.FeedbackID
+	if len(o.FeedbackID) > 127 || strings.ContainsFunc(o.FeedbackID, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		refuse("feedback-id", "the Feedback-ID "+quoted(o.FeedbackID)+" is over 127 bytes, or has spaces, or isn't ASCII",
 			"Give fields with colons between, such as digest:projects:notifications:example")
 	}
 	if s.locale = canonical(o.Locale); o.Locale == "" {
@@ -179,7 +182,7 @@ func (o *Options) check() (*settings, error) {
 
 // list returns the List-Id.
 func (o *Options) list(domain string) (string, error) {
-	id, name := o.ListID, o.Site
+	id, name := o.ListID, line(o.Site, 60)
 	if id == "" {
 		id = "notifications." + domain
 	} else if open := strings.LastIndexByte(id, '<'); open >= 0 && strings.HasSuffix(id, ">") {
@@ -219,15 +222,19 @@ func mailbox(argument, text string) (netmail.Address, error) {
 }
 
 // name makes any name fit for a header. Something that looks like an encoded word isn't left as one: many programs decode those
-// even within quotes.
+// even within quotes. And net/mail leaves a backslash as it is in the encoded words of a name, where none may be.
 func name(s string) string {
-	return strings.ReplaceAll(line(s, mostName), "=?", "= ?")
+	s = strings.ReplaceAll(line(s, mostName), "=?", "= ?")
+	if !isASCII(s) {
+		s = strings.ReplaceAll(s, `\`, "/")
+	}
+	return s
 }
 
 // phrase writes a name in a header that isn't one of addresses.
 func phrase(s string) string {
 	if s = name(s); !isASCII(s) {
-		return mime.QEncoding.Encode("utf-8", s)
+		return mime.BEncoding.Encode("utf-8", s)
 	}
 	if isAtom(strings.ReplaceAll(s, " ", "")) {
 		return s

@@ -20,21 +20,23 @@ func asciiDomain(domain string) (string, error) {
 	labels := strings.Split(domain, ".")
 	for i, label := range labels {
 		if !isASCII(label) {
-			if !utf8.ValidString(label) || strings.ContainsFunc(label, func(r rune) bool {
-				return r >= utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && r != '\u200c' && r != '\u200d' && r != '·' && r != '・'
-			}) {
+			if !utf8.ValidString(label) || strings.ContainsFunc(label, isForbidden) {
 				return "", errDomain
 			}
 			label = "xn--" + punycode(label)
 			labels[i] = label
 		}
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, func(r rune) bool {
-			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
-		}) {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.ContainsFunc(label, func(r rune) bool { return !isAlphanumeric(r) && r != '-' && r != '_' }) {
 			return "", errDomain
 		}
 	}
 	return strings.Join(labels, "."), nil
+}
+
+// isForbidden tells characters beyond ASCII that names of domains don't have: symbols, spaces, and those that can't be seen.
+func isForbidden(r rune) bool {
+	return r >= utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune("\u200c\u200d·・", r)
 }
 
 func isASCII(s string) bool {

@@ -68,6 +68,15 @@ func New(o Options) (*Renderer, error) {
 // Domain is that of the sender's address, which Message-IDs should have.
 func (r *Renderer) Domain() string { return r.settings.domain }
 
+// Shown is how many items a mail shows in full: so many of each group, and so many in all, the newest ones. Of all others only the
+// kind and the group are looked at, so that their texts and data needn't be fetched. With [Options].NoContent it is none.
+func (r *Renderer) Shown() (perGroup, most int) {
+	if r.settings.noContent {
+		return 0, 0
+	}
+	return r.settings.limits.group, r.settings.limits.all
+}
+
 // Render makes the mail of a digest, signed if there are keys. Where a template of the site's fails, the built-in one takes its
 // place, which is logged: a notification isn't lost for it.
 //
@@ -195,5 +204,6 @@ func (r *Renderer) warn(template, problem string) {
 		return
 	}
 	r.warned[template] = now
-	r.settings.logger.Warn("a mail template failed, mails are made with the built-in one instead", "template", template, "error", problem)
+	r.settings.logger.Warn("a mail template failed, mails are made with the built-in one instead",
+		"template", template, "error", problem)
 }

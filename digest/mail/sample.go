@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/trunkline/trunkline/inbox"
@@ -45,7 +46,8 @@ func (r *Renderer) tryOne(t *template, sample *Content) error {
 	}
 	// What is long because of its items is shortened, the rest can't be.
 	if sample.Count == 1 && b.Len() > mostBytes/2 {
-		return fmt.Errorf("%s: %d bytes come out of it for one item, more than %d: programs cut mails off at 100 kB", t.name, b.Len(), mostBytes/2)
+		return fmt.Errorf("%s: %d bytes come out of it for one item, more than %d: programs cut mails off at 100 kB",
+			t.name, b.Len(), mostBytes/2)
 	}
 	return nil
 }
@@ -59,7 +61,8 @@ func (r *Renderer) samples(tag string) []*Content {
 		for i := range made {
 			made[i] = inbox.Item{
 				ID: int64(n - i), Seq: int64(n - i), Kind: "sample", Title: "Sample", Text: fmt.Sprintf("Sample %d", n-i),
-				Data: json.RawMessage(`{"actor": "Ann", "task": {"title": "Paint the door"}}`), CreatedAt: at.Add(-time.Duration(i) * time.Hour * 24),
+				Data:      json.RawMessage(`{"actor": "Ann", "task": {"title": "Paint the door"}}`),
+				CreatedAt: at.Add(-time.Duration(i) * time.Hour * 24),
 			}
 			if change != nil {
 				change(i, &made[i])
@@ -67,10 +70,11 @@ func (r *Renderer) samples(tag string) []*Content {
 		}
 		return made
 	}
-	hostile := "</title><script>alert(1)</script>\r\nBcc: x@example.org\x00 {{.Site}} \u202e\xff " + string(bytes.Repeat([]byte("long"), 100))
+	hostile := "</title><script>alert(1)</script>\r\nBcc: x@example.org\x00 {{.Site}} \u202e\xff " + strings.Repeat("long", 100)
+	ann := Recipient{UserID: "ann", Name: "Ann"}
 	digests := []Digest{
-		{Recipient: Recipient{UserID: "ann", Name: "Ann"}, Items: items(1, nil)},
-		{Recipient: Recipient{UserID: "ann", Name: "Ann"}, UnsubscribeToken: "token", Items: items(1, func(_ int, item *inbox.Item) {
+		{Recipient: ann, Items: items(1, nil)},
+		{Recipient: ann, UnsubscribeToken: "token", Items: items(1, func(_ int, item *inbox.Item) {
 			group, link := "project:7", "/projects/7"
 			item.Group, item.Link = &group, &link
 		})},
@@ -83,7 +87,7 @@ func (r *Renderer) samples(tag string) []*Content {
 			}
 			item.Kind = fmt.Sprintf("kind.%d", i%20)
 		})},
-		{Recipient: Recipient{UserID: "ann", Name: hostile}, UnsubscribeToken: "token", Items: items(7, func(_ int, item *inbox.Item) {
+		{Recipient: Recipient{Name: hostile}, UnsubscribeToken: "token", Items: items(7, func(_ int, item *inbox.Item) {
 			item.Group, item.Link, item.Text, item.Title, item.Kind = &hostile, &hostile, hostile, hostile, hostile
 			item.Data, _ = json.Marshal(map[string]string{"actor": hostile})
 		})},
@@ -102,7 +106,8 @@ func (r *Renderer) samples(tag string) []*Content {
 		bare := *c
 		bare.SiteURL, bare.InboxURL, bare.PreferencesURL, bare.UnsubscribeURL, bare.Kinds = "", "", "", "", nil
 		full := *c
-		full.SiteURL, full.InboxURL, full.PreferencesURL = "https://example.org", "https://example.org/inbox", "https://example.org/mail"
+		full.SiteURL, full.InboxURL = "https://example.org", "https://example.org/inbox"
+		full.PreferencesURL = "https://example.org/mail"
 		silent := full
 		silent.NoContent, silent.Groups, silent.More, silent.MoreText, silent.Kinds, silent.Preview = true, nil, 0, "", nil, ""
 		silent.Summary = silent.Words.Heading

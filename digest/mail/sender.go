@@ -26,11 +26,11 @@ type Sender interface {
 type Blame string
 
 const (
-	// BlameServer: the server can't be reached, refuses us, or fails: other mails would fare no better now.
+	// BlameServer says that the server can't be reached, refuses us, or fails: other mails would fare no better now.
 	BlameServer Blame = "server"
-	// BlameRecipient: it refuses the address.
+	// BlameRecipient says that it refuses the address.
 	BlameRecipient Blame = "recipient"
-	// BlameMessage: it refuses this mail.
+	// BlameMessage says that it refuses this mail.
 	BlameMessage Blame = "message"
 )
 

@@ -37,17 +37,57 @@ const mostTemplate = 256 << 10
 type template struct {
 	name string // of its file
 	own  bool   // the site's, not ours
-	exec interface {
+	// source is its text.
+	source string
+	exec   interface {
 		Execute(w io.Writer, content any) error
 	}
 }
 
-// run executes it. No content makes it panic.
-func (t *template) run(b *bytes.Buffer, c *Content) (err error) {
-	if err := t.exec.Execute(b, c); err != nil {
-		return errors.New(explain(err))
+// run executes it. An error begins with file and line.
+func (t *template) run(b *bytes.Buffer, c *Content) error {
+	err := t.exec.Execute(b, c)
+	if err == nil {
+		return nil
 	}
-	return nil
+	var escaping *htmltemplate.Error
+	if errors.As(err, &escaping) && escaping.Node == nil && escaping.Line == 0 {
+		return fmt.Errorf("%s:%d: %s", t.name, locate(t.source, escaping.ErrorCode), escaping.Description)
+	}
+	return errors.New(explain(err))
+}
+
+// locate finds the line of an error in HTML that came without one: the first after which there is such an error even if nothing
+// follows.
+func locate(source string, code htmltemplate.ErrorCode) int {
+	parsed, err := htmltemplate.New("").Parse(source)
+	if err != nil || code == htmltemplate.ErrEndContext { // what is open at the end is open before that as well
+		return strings.Count(strings.TrimRight(source, "\n"), "\n") + 1
+	}
+	tree := parsed.Tree
+	for i, node := range tree.Root.Nodes {
+		text, ok := node.(*parse.TextNode)
+		if !ok {
+			continue
+		}
+		for end := range len(text.Text) + 1 {
+			if end < len(text.Text) && text.Text[end] != '\n' {
+				continue
+			}
+			start := tree.Copy()
+			start.Root.Nodes = start.Root.Nodes[:i+1]
+			start.Root.Nodes[i].(*parse.TextNode).Text = text.Text[:end]
+			html, err := htmltemplate.New("").AddParseTree("", start)
+			if err == nil {
+				err = html.Execute(io.Discard, new(Content))
+			}
+			var found *htmltemplate.Error
+			if errors.As(err, &found) && found.ErrorCode == code {
+				return strings.Count(source[:int(text.Pos)+end], "\n") + 1
+			}
+		}
+	}
+	return 1
 }
 
 // speed compiles a template if that can be done.
@@ -101,7 +141,8 @@ func load(own fs.FS) (ours, theirs templates, err error) {
 func loadFrom(files fs.FS, own bool) (templates, error) {
 	entries, err := fs.ReadDir(files, ".")
 	if err != nil {
-		return nil, refused(fmt.Sprintf("the folder of mail templates can't be read: %v", err), "Give one that exists and that this program may read")
+		return nil, refused(fmt.Sprintf("the folder of mail templates can't be read: %v", err),
+			"Give one that exists and that this program may read")
 	}
 	found := make(templates)
 	var problems []error
@@ -143,13 +184,14 @@ func parseFile(files fs.FS, file string) (t *template, name, locale string, err 
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if len(text) > mostTemplate || !utf8.Valid(text) {
-		return nil, "", "", refused(fmt.Sprintf("the mail template %s is over %d kB, or not UTF-8", file, mostTemplate>>10), "Make it smaller: programs cut mails off at 100 kB")
+		return nil, "", "", refused(fmt.Sprintf("the mail template %s is over %d kB, or not UTF-8", file, mostTemplate>>10),
+			"Programs cut mails off at 100 kB: write less, as UTF-8")
 	}
-	t = &template{name: file}
+	t = &template{name: file, source: string(text)}
 	if match[3] == "html" {
-		t.exec, err = htmltemplate.New(file).Option("missingkey=zero").Parse(string(text))
+		t.exec, err = htmltemplate.New(file).Option("missingkey=zero").Parse(t.source)
 	} else {
-		t.exec, err = texttemplate.New(file).Option("missingkey=zero").Funcs(texttemplate.FuncMap{"rule": rule}).Parse(string(text))
+		t.exec, err = texttemplate.New(file).Option("missingkey=zero").Funcs(texttemplate.FuncMap{"rule": rule}).Parse(t.source)
 	}
 	if err != nil {
 		return nil, "", "", failing(explain(err))
@@ -191,7 +233,8 @@ func variants(s *settings, ours, theirs templates) (map[string]*variant, error) 
 	found := make(map[string]*variant)
 	for _, tag := range slices.Compact(tags) {
 		v := &variant{
-			html: choose(tag, htmlFile, ours, theirs), plain: choose(tag, plainFile, ours, theirs), subject: choose(tag, subjectFile, ours, theirs),
+			html: choose(tag, htmlFile, ours, theirs), plain: choose(tag, plainFile, ours, theirs),
+			subject: choose(tag, subjectFile, ours, theirs),
 		}
 		l, known := words(tag)
 		if !known && !v.html.own && !v.plain.own && !v.subject.own {

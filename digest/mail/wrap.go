@@ -59,8 +59,11 @@ func wrap(b *strings.Builder, l string) {
 	}
 	indent = min(indent, textWidth/2)
 	column := indent
-	start := true // of a line
+	start := true
 	for word := range strings.SplitSeq(body, " ") {
+		if word == "" {
+			continue
+		}
 		w := width(word)
 		if !start {
 			if column+1+w <= textWidth {
@@ -68,7 +71,7 @@ func wrap(b *strings.Builder, l string) {
 				column++
 			} else {
 				newLine(b, indent)
-				column, start = indent, true
+				column = indent
 			}
 		}
 		if column+w > textWidth && !isURL(word) {

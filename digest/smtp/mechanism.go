@@ -25,9 +25,10 @@ const (
 	SCRAMSHA1 Mechanism = "SCRAM-SHA-1"
 	// SCRAMSHA256 is the same with a better hash.
 	SCRAMSHA256 Mechanism = "SCRAM-SHA-256"
-	// SCRAMSHA1Plus and SCRAMSHA256Plus are bound to the TLS connection. They fail where something between us and the server
-	// takes TLS off, so they are used only if they are asked for.
-	SCRAMSHA1Plus   Mechanism = "SCRAM-SHA-1-PLUS"
+	// SCRAMSHA1Plus is bound to the TLS connection. It fails where something between us and the server takes TLS off, so it is
+	// used only if it is asked for.
+	SCRAMSHA1Plus Mechanism = "SCRAM-SHA-1-PLUS"
+	// SCRAMSHA256Plus is the same with a better hash.
 	SCRAMSHA256Plus Mechanism = "SCRAM-SHA-256-PLUS"
 )
 

@@ -130,7 +130,8 @@ func (o *Options) check() error {
 			"the mail server's host is %q", o.Host)
 	}
 	if o.Port < 0 || o.Port > math.MaxUint16 {
-		return argument("port", "Give a port from 1 to 65535: 587 is usual, 465 with TLS from the start", "the mail server's port is %d", o.Port)
+		return argument("port", "Give a port from 1 to 65535: 587 is usual, 465 with TLS from the start",
+			"the mail server's port is %d", o.Port)
 	}
 	for _, name := range []struct{ argument, value string }{{"server_name", o.ServerName}, {"hello", o.Hello}} {
 		if name.value != "" && !isHost(strings.TrimPrefix(strings.Trim(name.value, "[]"), "IPv6:")) {
@@ -142,7 +143,8 @@ func (o *Options) check() error {
 			"of the mail server's user name and password only one is given")
 	}
 	if strings.ContainsFunc(o.Username+o.Password, unicode.IsControl) {
-		return argument("username", "Look whether a line end was copied along", "the mail server's user name or password has a control character")
+		return argument("username", "Look whether a line end was copied along",
+			"the mail server's user name or password has a control character")
 	}
 	if !o.Auth.known() {
 		return argument("auth", "Use one of "+mechanismNames(), "the way to authenticate is %q", o.Auth)

@@ -19,24 +19,25 @@ import (
 func TestParseURL(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]smtp.Options{
-		"smtp://mail.example.com":                        {Host: "mail.example.com"},
-		"smtp://mail.example.com/":                       {Host: "mail.example.com"},
-		"smtp://mail.example.com:25?tls=starttls":        {Host: "mail.example.com", Port: 25, TLS: smtp.StartTLS},
-		"smtps://mail.example.com":                       {Host: "mail.example.com", TLS: smtp.Implicit},
-		"smtps://mail.example.com:4650?tls=implicit":     {Host: "mail.example.com", Port: 4650, TLS: smtp.Implicit},
-		"smtp://mail.example.com:465?tls=implicit":       {Host: "mail.example.com", Port: 465, TLS: smtp.Implicit},
-		"smtp://localhost:1025":                          {Host: "localhost", Port: 1025},
-		"smtp://[::1]:1025?tls=none":                     {Host: "::1", Port: 1025, TLS: smtp.None},
-		"smtp://u:p@127.0.0.1?tls=none":                  {Host: "127.0.0.1", Username: "u", Password: "p", TLS: smtp.None},
-		"smtp://10.0.0.1?tls=none&allow_plain_text=1":    {Host: "10.0.0.1", TLS: smtp.None, AllowPlainText: true},
-		"smtp://a%40b.c:p%2F%3A%40s@mail.example.com":    {Host: "mail.example.com", Username: "a@b.c", Password: "p/:@s"},
-		"smtp://u:p@mail.example.com?auth=scram-sha-256": {Host: "mail.example.com", Username: "u", Password: "p", Auth: smtp.SCRAMSHA256},
-		"smtp://u:p@mail.example.com?auth=auto":          {Host: "mail.example.com", Username: "u", Password: "p"},
+		"smtp://mail.example.com":                     {Host: "mail.example.com"},
+		"smtp://mail.example.com/":                    {Host: "mail.example.com"},
+		"smtp://mail.example.com:25?tls=starttls":     {Host: "mail.example.com", Port: 25, TLS: smtp.StartTLS},
+		"smtps://mail.example.com":                    {Host: "mail.example.com", TLS: smtp.Implicit},
+		"smtps://mail.example.com:4650?tls=implicit":  {Host: "mail.example.com", Port: 4650, TLS: smtp.Implicit},
+		"smtp://mail.example.com:465?tls=implicit":    {Host: "mail.example.com", Port: 465, TLS: smtp.Implicit},
+		"smtp://localhost:1025":                       {Host: "localhost", Port: 1025},
+		"smtp://[::1]:1025?tls=none":                  {Host: "::1", Port: 1025, TLS: smtp.None},
+		"smtp://u:p@127.0.0.1?tls=none":               {Host: "127.0.0.1", Username: "u", Password: "p", TLS: smtp.None},
+		"smtp://10.0.0.1?tls=none&allow_plain_text=1": {Host: "10.0.0.1", TLS: smtp.None, AllowPlainText: true},
+		"smtp://a%40b.c:p%2F%3A%40s@mail.example.com": {Host: "mail.example.com", Username: "a@b.c", Password: "p/:@s"},
+		"smtp://u:p@a.example?auth=scram-sha-256":     {Host: "a.example", Username: "u", Password: "p", Auth: smtp.SCRAMSHA256},
+		"smtp://u:p@mail.example.com?auth=auto":       {Host: "mail.example.com", Username: "u", Password: "p"},
 		"smtp://mail.example.com?server_name=a.b&ca=/x.pem&hello=c.d&connections=2&mails_per_connection=3&rate=0.5&idle=1s" +
 			"&connect=2s&command=3s&body=4s&dot=5s&total=1m&grace=7s": {
 			Host: "mail.example.com", ServerName: "a.b", CAFile: "/x.pem", Hello: "c.d", Connections: 2, MailsPerConnection: 3, Rate: 0.5,
 			IdleTimeout: time.Second, Timeouts: smtp.Timeouts{
-				Connect: 2 * time.Second, Command: 3 * time.Second, Body: 4 * time.Second, Dot: 5 * time.Second, Total: time.Minute, Grace: 7 * time.Second,
+				Connect: 2 * time.Second, Command: 3 * time.Second, Body: 4 * time.Second,
+				Dot: 5 * time.Second, Total: time.Minute, Grace: 7 * time.Second,
 			},
 		},
 	} {
@@ -150,7 +151,8 @@ func TestOptionsShowNoPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, shown := range []string{
-		string(asJSON), fmt.Sprintf("%v %+v %#v %s %q %d", o, o, o, o, o, o), fmt.Sprintf("%+v", &o), fmt.Sprintf("%+v", []any{o, struct{ O smtp.Options }{o}}),
+		string(asJSON), fmt.Sprintf("%v %+v %#v %s %q %d", o, o, o, o, o, o), fmt.Sprintf("%+v", &o),
+		fmt.Sprintf("%+v", []any{o, struct{ O smtp.Options }{o}}),
 	} {
 		if strings.Contains(shown, "hunter2") {
 			t.Errorf("the password shows in %s", shown)

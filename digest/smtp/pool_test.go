@@ -100,7 +100,7 @@ func TestDeadIdleConnections(t *testing.T) {
 				s := smtptest.Start(t, smtptest.Config{TLS: tls})
 				sender := newSender(t, s, func(o *smtp.Options) {
 					if name == "stalls at RSET" {
-						o.Timeouts.Command = 2 * time.Second
+						o.Timeouts.Command = 3 * time.Second
 					}
 				})
 				send(t, sender, "anna@example.com")
@@ -127,7 +127,8 @@ func TestAConnectionIsReplacedOnce(t *testing.T) {
 	sender := newSender(t, s)
 	send(t, sender, "anna@example.com")
 	s.On(smtptest.Rule{Step: smtptest.MailFrom}, smtptest.Close())
-	wantFault(t, sender.Send(testContext(t), letter("berta@example.com"), agree), mail.SendError{Step: "mail", Blame: mail.BlameServer})
+	err := sender.Send(testContext(t), letter("berta@example.com"), agree)
+	wantFault(t, err, mail.SendError{Step: "mail", Blame: mail.BlameServer})
 	if n := s.Connections(); n != 2 {
 		t.Errorf("%d connections", n)
 	}
@@ -212,7 +213,9 @@ func TestWaitingForAConnection(t *testing.T) {
 		t.Errorf("%d connections", n)
 	}
 	cancel()
-	<-first
+	if err := <-first; err == nil {
+		t.Error("the stalled mail was sent")
+	}
 	send(t, sender, "carla@example.com")
 }
 
@@ -254,7 +257,8 @@ func TestClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	text := wantFault(t, sender.Send(testContext(t), letter("carla@example.com"), agree), mail.SendError{Step: "connect", Blame: mail.BlameServer})
+	err := sender.Send(testContext(t), letter("carla@example.com"), agree)
+	text := wantFault(t, err, mail.SendError{Step: "connect", Blame: mail.BlameServer})
 	if !strings.Contains(text, "the sender was closed") {
 		t.Error(text)
 	}

@@ -67,8 +67,9 @@ func TestLineEndsThatAreNone(t *testing.T) {
 		"\n.\r\n" + more, "\r\n.\n" + more, "\r\n.\r" + more, "\r.\r\n" + more, "\n.\r" + more, "\r\n\x00.\r\n" + more,
 		"\r\n.\x00\r\n" + more, "\x00",
 	} {
-		err := sender.Send(testContext(t), mail.Envelope{From: "a@example.com", To: "b@example.com", Data: []byte("Subject: x\r\n\r\n" + text)}, agree)
-		wantFault(t, err, mail.SendError{Step: "data", Blame: mail.BlameMessage, Permanent: true})
+		e := letter("b@example.com")
+		e.Data = []byte("Subject: x\r\n\r\n" + text)
+		wantFault(t, sender.Send(testContext(t), e, agree), mail.SendError{Step: "data", Blame: mail.BlameMessage, Permanent: true})
 	}
 	if s.Connections() != 0 {
 		t.Error("something was sent")
@@ -81,7 +82,8 @@ func TestNoTextBreaksOut(t *testing.T) {
 	s := smtptest.Start(t, smtptest.Config{})
 	sender := newSender(t, s)
 	rapid.Check(t, func(r *rapid.T) {
-		pieces := rapid.SliceOfN(rapid.SampledFrom([]string{"\r\n", "\r\n", "\r\n", ".", "..", "a", "\r", "\n", "\x00", "QUIT", "é"}), 1, 30).Draw(r, "text")
+		piece := rapid.SampledFrom([]string{"\r\n", "\r\n", "\r\n", ".", "..", "a", "\r", "\n", "\x00", "QUIT", "é"})
+		pieces := rapid.SliceOfN(piece, 1, 30).Draw(r, "text")
 		text := []byte("S: x\r\n\r\n" + strings.Join(pieces, ""))
 		before := len(s.Mails())
 		err := sender.Send(testContext(t), mail.Envelope{To: "a@example.com", Data: text}, agree)

@@ -75,6 +75,15 @@ func ParseURL(text string) (Options, error) {
 	return o, nil
 }
 
+// FromURL is New with the Options of ParseURL.
+func FromURL(text string) (*Sender, error) {
+	options, err := ParseURL(text)
+	if err != nil {
+		return nil, err
+	}
+	return New(options)
+}
+
 // parameter sets an option from the URL's query.
 func (o *Options) parameter(name, value string) error {
 	var err error
@@ -132,7 +141,8 @@ func (o *Options) parameter(name, value string) error {
 		duration(&t.Grace)
 	default:
 		err = argument(name, "Parameters are tls, allow_plain_text, server_name, ca, auth, hello, connections, mails_per_connection, "+
-			"rate, idle, connect, command, body, dot, total and grace", "the mail server's URL has the parameter %q, which means nothing", name)
+			"rate, idle, connect, command, body, dot, total and grace",
+			"the mail server's URL has the parameter %q, which means nothing", name)
 	}
 	return err
 }

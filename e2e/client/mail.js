@@ -111,11 +111,13 @@ function examine() {
     if (table.getAttribute('role') !== 'presentation') problems.push('a table that holds no data says that it does')
     if (!table.closest('[lang]')?.hasAttribute('dir')) problems.push('a table without language and direction')
   }
-  for (const bad of document.querySelectorAll('script, img, iframe, object, embed, form, input, link, base, svg, video, audio, [tabindex], [onclick], [onload]')) {
+  const foreign = 'script, img, svg, video, audio, iframe, object, embed, form, input, link, base, [tabindex], [onclick], [onload]'
+  for (const bad of document.querySelectorAll(foreign)) {
     problems.push(`${bad.outerHTML}: has no place in a mail`)
   }
   for (const list of document.querySelectorAll('ul')) {
-    if (!list.children.length || [...list.children].some((child) => child.tagName !== 'LI')) problems.push('a list of something else than items')
+    const items = [...list.children]
+    if (!items.length || items.some((item) => item.tagName !== 'LI')) problems.push('a list of something else than items')
   }
   const links = [...document.querySelectorAll('a')]
   const middles = links.map((link) => {
@@ -127,11 +129,13 @@ function examine() {
   // Targets for fingers: 24 px across, or as far from each other.
   for (const [i, a] of middles.entries()) {
     for (const b of middles.slice(i + 1)) {
-      if ((a.small || b.small) && Math.hypot(a.x - b.x, a.y - b.y) < 24) problems.push(`${a.link.outerHTML} is too close to ${b.link.outerHTML}`)
+      const close = (a.small || b.small) && Math.hypot(a.x - b.x, a.y - b.y) < 24
+      if (close) problems.push(`${a.link.outerHTML} is too close to ${b.link.outerHTML}`)
     }
   }
   const root = document.documentElement
-  return { overflow: Math.max(root.scrollWidth, document.body.scrollWidth) - root.clientWidth, faint, problems, texts, links: links.length }
+  const overflow = Math.max(root.scrollWidth, document.body.scrollWidth) - root.clientWidth
+  return { overflow, faint, problems, texts, links: links.length }
 }
 
 await serve(async (command) => {

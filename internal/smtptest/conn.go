@@ -63,8 +63,8 @@ func newConn(s *Server, raw net.Conn) *conn {
 // Close breaks the connection.
 func (c *conn) Close() error {
 	c.once.Do(func() {
+		_ = c.Conn.Close() // first: whoever is woken by done says something to nobody
 		close(c.done)
-		_ = c.Conn.Close()
 		c.server.change(func() { delete(c.server.conns, c) })
 	})
 	return nil
@@ -167,7 +167,7 @@ func (c *conn) content(line []byte) error {
 			<-c.done
 			return io.EOF
 		case answers:
-			c.answer(fault.reply)
+			c.tell(fault)
 			c.drain()
 			_ = c.Close()
 			return io.EOF
@@ -196,7 +196,7 @@ func (c *conn) drain() {
 func (c *conn) happen(f Fault) (over bool, err error) {
 	switch f.kind {
 	case answers:
-		c.answer(f.reply)
+		c.tell(f)
 		if strings.HasPrefix(f.reply, "421") {
 			_ = c.Close()
 			return true, io.EOF
@@ -220,6 +220,12 @@ func (c *conn) happen(f Fault) (over bool, err error) {
 			return true, io.EOF
 		}
 	}
+}
+
+// tell gives the answer of a fault.
+func (c *conn) tell(f Fault) {
+	c.answer(f.reply)
+	c.server.change(func() { f.of.told++ })
 }
 
 func (c *conn) answer(reply string) {

@@ -25,7 +25,8 @@ const (
 )
 
 var steps = map[string]Step{
-	"EHLO": Hello, "HELO": Hello, "STARTTLS": Handshake, "AUTH": Auth, "MAIL": MailFrom, "RCPT": Rcpt, "DATA": Data, "RSET": Reset, "QUIT": Quit,
+	"EHLO": Hello, "HELO": Hello, "STARTTLS": Handshake, "AUTH": Auth, "MAIL": MailFrom, "RCPT": Rcpt, "DATA": Data,
+	"RSET": Reset, "QUIT": Quit,
 }
 
 // A Rule says when a fault happens. Of several that match, the one that was set first counts.
@@ -47,6 +48,7 @@ type Fault struct {
 	reply string
 	delay time.Duration
 	kept  bool
+	of    *Handle // once it happens
 }
 
 type kind int
@@ -85,6 +87,7 @@ type Handle struct {
 	fault   Fault
 	matched int
 	struck  int
+	told    int
 	removed bool
 }
 
@@ -121,6 +124,12 @@ func (h *Handle) Wait(t testing.TB, n int) {
 	h.server.await(t, "a fault at "+string(h.rule.Step), func() bool { return h.struck >= n })
 }
 
+// WaitAnswered waits until its Answer has been given n times.
+func (h *Handle) WaitAnswered(t testing.TB, n int) {
+	t.Helper()
+	h.server.await(t, "an answer at "+string(h.rule.Step), func() bool { return h.told >= n })
+}
+
 // strike finds the fault that happens now, if any does.
 func (s *Server) strike(step Step, to []string) (Fault, bool) { return s.strikeBody(step, to, 0) }
 
@@ -137,6 +146,7 @@ func (s *Server) strikeBody(step Step, to []string, size int) (fault Fault, foun
 		}
 		h.struck++
 		matched, fault = true, h.fault
+		fault.of = h
 		break
 	}
 	s.mu.Unlock()

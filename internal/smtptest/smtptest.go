@@ -7,7 +7,8 @@
 //	mails := server.Wait(t, 3)
 //
 // It listens on a free port of 127.0.0.1 and ends with the test. What waits fails the test when it has waited too long, so it is
-// to be called by the test's own goroutine. The server proper is github.com/emersion/go-smtp; between it and the client sits a connection that breaks the rules.
+// to be called by the test's own goroutine. The server proper is github.com/emersion/go-smtp; between it and the client sits a
+// connection that breaks the rules.
 package smtptest
 
 import (
@@ -320,6 +321,10 @@ func (a acceptor) Accept() (net.Conn, error) {
 	raw, err := a.Listener.Accept()
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		// So that a few megabytes are certain not to fit in between when the server doesn't read.
+		_ = tcp.SetReadBuffer(64 << 10)
 	}
 	return newConn(a.server, raw), nil
 }

@@ -56,7 +56,7 @@ CREATE TABLE trunkline.notification (
 COMMENT ON TABLE trunkline.notification IS 'Notifications of users, kept until they expire or their cause is retracted.';
 
 -- To be placed by the keeper.
-CREATE INDEX notification_unplaced ON trunkline.notification (id) WHERE seq IS NULL;
+CREATE INDEX notification_unplaced ON trunkline.notification (seq, id) WHERE seq IS NULL;
 CREATE UNIQUE INDEX notification_user_seq ON trunkline.notification (user_id, seq);
 CREATE UNIQUE INDEX notification_user_dedupe_key ON trunkline.notification (user_id, dedupe_key) WHERE dedupe_key IS NOT NULL;
 CREATE INDEX notification_group ON trunkline.notification ("group", user_id, seq) WHERE "group" IS NOT NULL;
@@ -127,43 +127,63 @@ AS $$
         template COLLATE "C" FROM '^(?:[^{}]|\{\{|\}\}|\{[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\})*')))
 $$;
 
+-- fill_template(template, data) → the template with what stands in the data in the place of its names. Raises where the JSON has
+-- texts that PostgreSQL can't hold.
+CREATE FUNCTION trunkline.fill_template(template text, data json) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- A { of its own is a control character, which no template has, until it is put in.
+    segments text[] := string_to_array(replace(template, '{{', E'\u0001'), '{');
+    segment text;
+    name text;
+    path text[];
+    filled text := replace(replace(segments[1], '}}', '}'), E'\u0001', '{');
+BEGIN
+    FOREACH segment IN ARRAY segments[2:] LOOP
+        name := split_part(segment, '}', 1);
+        path := string_to_array(name, '.');
+        IF json_typeof(data #> path) NOT IN ('object', 'array') THEN
+            filled := filled || coalesce(left(data #>> path, 1000), '');
+        END IF;
+        filled := filled || replace(replace(substr(segment, length(name) + 2), '}}', '}'), E'\u0001', '{');
+    END LOOP;
+    RETURN filled;
+END
+$$;
+
 -- item_text(template, title, data) → one line about a notification: the template filled with its data, the title where there is no
--- template or nothing came of it. {task.title} is the text at that path of the data, a number in a path counts elements of an array from
--- 0; what isn't there, is null, an object or an array is empty. {{ and }} are braces. At most 500 characters, without control
--- characters and line breaks.
+-- template or nothing came of it. {task.title} is the text at that path of the data, a number in a path counts elements of an
+-- array from 0; what isn't there, is null, an object or an array is empty. {{ and }} are braces. At most 500 characters, without
+-- control characters and line breaks.
 --
 -- It never raises because of data: JSON may hold texts that PostgreSQL can't ("\u0000", half of a surrogate pair), and then the
 -- title it is.
 --
---     SELECT trunkline.item_text('{actor} completed {task.title}', 'Task completed', '{"actor": "Ann", "task": {"title": "Paint"}}');
+--     SELECT trunkline.item_text('{actor} completed {task.title}', 'Task completed',
+--                                '{"actor": "Ann", "task": {"title": "Paint"}}');
 CREATE FUNCTION trunkline.item_text(template text, title text, data json) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    piece text;
-    path text[];
     filled text := '';
 BEGIN
-    IF template IS NOT NULL THEN
+    IF template IS NULL THEN
+        NULL;
+    ELSIF strpos(data::text, '\u') = 0 THEN
+        filled := trunkline.fill_template(template, data);
+    ELSE
         BEGIN
-            FOR piece IN SELECT m[1] FROM regexp_matches(template COLLATE "C", '[^{}]+|\{\{|\}\}|\{[^{}]*\}', 'g') m LOOP
-                IF piece IN ('{{', '}}') THEN
-                    filled := filled || left(piece, 1);
-                ELSIF starts_with(piece, '{') THEN
-                    path := string_to_array(btrim(piece, '{}'), '.');
-                    IF json_typeof(data #> path) NOT IN ('object', 'array') THEN
-                        filled := filled || coalesce(left(data #>> path, 1000), '');
-                    END IF;
-                ELSE
-                    filled := filled || piece;
-                END IF;
-            END LOOP;
+            filled := trunkline.fill_template(template, data);
         EXCEPTION
             WHEN untranslatable_character OR invalid_text_representation THEN
-                filled := '';
+                NULL;
         END;
     END IF;
-    filled := btrim(regexp_replace(filled COLLATE "C", '[\u0001-\u001f\u007f-\u009f\u2028\u2029]', ' ', 'g'));
+    IF filled COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' THEN
+        filled := regexp_replace(filled COLLATE "C", '[\u0001-\u001f\u007f-\u009f\u2028\u2029]', ' ', 'g');
+    END IF;
+    filled := btrim(filled);
     IF filled = '' THEN
         filled := title;
     END IF;
@@ -180,7 +200,8 @@ DECLARE
     stored pg_catalog.text;
 BEGIN
     IF NEW.authorize IS NOT NULL THEN
-        signature := pg_catalog.to_regprocedure(pg_catalog.concat(NEW.authorize, '(pg_catalog.text,pg_catalog.text,pg_catalog.text)'));
+        signature := pg_catalog.to_regprocedure(
+            pg_catalog.concat(NEW.authorize, '(pg_catalog.text,pg_catalog.text,pg_catalog.text)'));
         SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) INTO stored
         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
         WHERE p.oid OPERATOR(pg_catalog.=) signature::pg_catalog.oid;
@@ -188,10 +209,12 @@ BEGIN
     END IF;
     RETURN NEW;
 EXCEPTION
-    WHEN syntax_error OR invalid_name OR invalid_text_representation OR undefined_object OR invalid_schema_name OR feature_not_supported THEN
+    WHEN syntax_error OR invalid_name OR invalid_text_representation OR undefined_object OR invalid_schema_name
+         OR feature_not_supported THEN
         RETURN NEW;
     WHEN insufficient_privilege THEN
-        RAISE EXCEPTION 'role "%" may not use the schema of the function % of % "%"', CURRENT_USER, NEW.authorize, TG_TABLE_NAME, NEW.name USING
+        RAISE EXCEPTION 'role "%" may not use the schema of the function % of % "%"',
+            CURRENT_USER, NEW.authorize, TG_TABLE_NAME, NEW.name USING
             ERRCODE = 'invalid_parameter_value', COLUMN = 'authorize',
             HINT = 'Have the schema''s owner run: GRANT USAGE ON SCHEMA … TO …, also for the role that serves.';
 END
@@ -214,14 +237,16 @@ BEGIN
     NEW.title := coalesce(NEW.title, NEW.name);
     CASE
     WHEN btrim(NEW.title) = '' OR octet_length(NEW.title) > 200 OR NEW.title COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
-        setting := 'title'; problem := format('the title of kind "%s" is empty, over 200 bytes long or contains a control character: %s',
-                                              NEW.name, to_json(left(NEW.title, 80)));
+        setting := 'title';
+        problem := format('the title of kind "%s" is empty, over 200 bytes long or contains a control character: %s',
+                          NEW.name, to_json(left(NEW.title, 80)));
         fix := 'Give what people call it, such as Task completed, or none (NULL) for its name.';
     WHEN NEW.delay NOT BETWEEN '0' AND '30 days' THEN
         setting := 'delay'; problem := format('delay of kind "%s" cannot be %s', NEW.name, NEW.delay);
         fix := 'Choose between 0 (mailed at once) and 30 days, or none (NULL) for four hours.';
     WHEN octet_length(NEW.template) > 1000 OR NEW.template COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
-        setting := 'template'; problem := format('the template of kind "%s" is over 1000 bytes long or contains a control character', NEW.name);
+        setting := 'template';
+        problem := format('the template of kind "%s" is over 1000 bytes long or contains a control character', NEW.name);
         fix := 'It makes one line: {actor} completed {task.title}.';
     WHEN NEW.template = '' THEN
         setting := 'template'; problem := format('the template of kind "%s" is empty', NEW.name);
@@ -233,7 +258,8 @@ BEGIN
             WHEN starts_with(rest, '}') THEN 'a } without its {'
             WHEN rest COLLATE "C" ~ '^\{[^{}]*\}' THEN 'no name between braces'
             ELSE 'a { without its }' END, to_json(left(rest, 40)));
-        fix := 'Names are of letters, digits, _ and -, with dots between the steps of a path: {task.title}. Braces themselves are written {{ and }}.';
+        fix := 'Names are of letters, digits, _ and -, with dots between the steps of a path: {task.title}. '
+               'Braces themselves are written {{ and }}.';
     WHEN NEW.authorize IS NOT NULL THEN
         setting := 'authorize';
         SELECT p.oid, p.prokind, p.proretset, p.prorettype, n.nspname INTO found
@@ -243,11 +269,13 @@ BEGIN
         fix := 'Create it first: CREATE FUNCTION app.may(user_id text, "group" text, action text) RETURNS boolean …, and write '
                'authorize as app.may.';
         IF found.oid IS NULL THEN
-            problem := format('there is no function %s(text, text, text) for authorize of kind "%s"', left(NEW.authorize, 140), NEW.name);
+            problem := format('there is no function %s(text, text, text) for authorize of kind "%s"',
+                              left(NEW.authorize, 140), NEW.name);
         ELSIF found.prokind <> 'f' OR found.proretset OR found.prorettype <> 'boolean'::regtype THEN
-            problem := format('the function %s(text, text, text) for authorize of kind "%s" returns %s%s, not boolean', NEW.authorize, NEW.name,
-                              CASE WHEN found.prokind <> 'f' THEN 'no plain value, ' WHEN found.proretset THEN 'a set of ' ELSE '' END,
-                              coalesce(format_type(found.prorettype, NULL), 'nothing'));
+            problem := format(
+                'the function %s(text, text, text) for authorize of kind "%s" returns %s%s, not boolean', NEW.authorize, NEW.name,
+                CASE WHEN found.prokind <> 'f' THEN 'no plain value, ' WHEN found.proretset THEN 'a set of ' ELSE '' END,
+                coalesce(format_type(found.prorettype, NULL), 'nothing'));
         ELSIF starts_with(found.nspname, 'pg_temp') THEN
             problem := format('the function %s for authorize of kind "%s" is temporary', NEW.authorize, NEW.name);
         END IF;
@@ -264,7 +292,7 @@ END
 $$;
 
 -- Before triggers fire in the order of their names.
-CREATE TRIGGER a_find_authorize BEFORE INSERT OR UPDATE ON trunkline.kind
+CREATE TRIGGER a_find_authorize BEFORE INSERT OR UPDATE OF authorize ON trunkline.kind
 FOR EACH ROW EXECUTE FUNCTION trunkline.find_authorize();
 CREATE TRIGGER b_check_kind BEFORE INSERT OR UPDATE ON trunkline.kind
 FOR EACH ROW EXECUTE FUNCTION trunkline.check_kind();
@@ -278,8 +306,10 @@ DECLARE
     problem text := CASE
         WHEN value IS NULL THEN format('the %s is missing (NULL)', what)
         WHEN value = '' THEN format('the %s is empty', what)
-        WHEN octet_length(value) > most THEN format('the %s "%s…" is %s bytes long, more than %s', what, left(value, 40), octet_length(value), most)
-        WHEN value COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN format('the %s %s contains a control character', what, to_json(left(value, 80)))
+        WHEN octet_length(value) > most THEN
+            format('the %s "%s…" is %s bytes long, more than %s', what, left(value, 40), octet_length(value), most)
+        WHEN value COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
+            format('the %s %s contains a control character', what, to_json(left(value, 80)))
     END;
 BEGIN
     IF problem IS NOT NULL THEN
@@ -294,10 +324,10 @@ $$;
 -- kind(name, title, delay, template, authorize) registers a kind of notifications, or replaces all that is registered of it: what
 -- isn't given has its default. It also holds for notifications that are there already.
 --
--- title is what people call it (NULL: its name), delay how long a notification may stay unread before it is mailed (0: not at all; NULL:
--- four hours), template makes one line of a notification's data (see item_text), authorize is asked before anything is mailed whether the
--- user may still see its group. The function's name is looked up as the caller would; choosing one takes grant_admin, because it
--- is called with the rights of the role that mails.
+-- title is what people call it (NULL: its name), delay how long a notification may stay unread before it is mailed (NULL: four
+-- hours), template makes one line of a notification's data (see item_text), authorize is asked before anything is mailed whether
+-- the user may still see its group. The function's name is looked up as the caller would; choosing one takes grant_admin, because
+-- it is called with the rights of the role that mails.
 --
 -- Errors: 22023 invalid_parameter_value; 42501 insufficient_privilege if it would change authorize and the role may not.
 --
@@ -309,7 +339,8 @@ AS $$
 #variable_conflict use_variable
 BEGIN
     -- The caller's rights and, for authorize, the caller's search path: so everything is qualified.
-    IF pg_catalog.has_table_privilege('trunkline.kind', 'INSERT') AND pg_catalog.has_table_privilege('trunkline.kind', 'UPDATE') THEN
+    IF pg_catalog.has_table_privilege('trunkline.kind', 'INSERT')
+       AND pg_catalog.has_table_privilege('trunkline.kind', 'UPDATE') THEN
         INSERT INTO trunkline.kind AS k (name, title, delay, template, authorize)
         VALUES (name, COALESCE(title, name), delay, template, "authorize")
         ON CONFLICT ON CONSTRAINT kind_pkey DO UPDATE SET
@@ -329,19 +360,25 @@ BEGIN
     IF (SELECT k.authorize FROM trunkline.kind k WHERE k.name = name COLLATE "C") IS DISTINCT FROM "authorize" THEN
         RAISE EXCEPTION 'this role may not change authorize of kind "%"', left(name, 80) USING
             ERRCODE = 'insufficient_privilege', COLUMN = 'authorize',
-            HINT = 'Have Trunkline''s owner register the kind, or run: SELECT trunkline.grant_admin(role). An unchanged one is given as schema.name.';
+            HINT = 'Have Trunkline''s owner register the kind, or run: SELECT trunkline.grant_admin(role). '
+                   'One that stays as it is, is given as schema.name.';
     END IF;
-    INSERT INTO trunkline.kind AS k (name, title, delay, template, authorize)
-    VALUES (name, coalesce(title, name), delay, template, "authorize")
-    ON CONFLICT ON CONSTRAINT kind_pkey DO UPDATE SET title = excluded.title, delay = excluded.delay, template = excluded.template
-    WHERE k.authorize IS NOT DISTINCT FROM excluded.authorize;
+    LOOP
+        -- Without a word about authorize, which the owner might not be able to look up.
+        UPDATE trunkline.kind k SET title = coalesce(title, name), delay = delay, template = template
+        WHERE k.name = name COLLATE "C";
+        EXIT WHEN FOUND;
+        INSERT INTO trunkline.kind (name, title, delay, template) VALUES (name, coalesce(title, name), delay, template)
+        ON CONFLICT DO NOTHING;
+        EXIT WHEN FOUND;
+    END LOOP;
 END
 $$;
 
 -- remove_kind(name) forgets a kind. Its notifications stay, with the defaults of a kind that isn't registered.
 --
--- Errors: 42704 undefined_object if there is none of that name; 42501 insufficient_privilege if it has an authorize function and the
--- role may not change that.
+-- Errors: 42704 undefined_object if there is none of that name; 42501 insufficient_privilege if it has an authorize function and
+-- the role may not change that.
 --
 --     SELECT trunkline.remove_kind('task.completed');
 CREATE FUNCTION trunkline.remove_kind(name text) RETURNS void
@@ -385,8 +422,8 @@ $$;
 
 -- What changes notifications, and what is left to the keeper by it
 
--- ring_keeper() tells the keeper, when the calling transaction commits, that there is something to do: once a transaction, and not in
--- the keeper's own.
+-- ring_keeper() tells the keeper, when the calling transaction commits, that there is something to do: once a transaction, and not
+-- in the keeper's own.
 CREATE FUNCTION trunkline.ring_keeper() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -402,11 +439,11 @@ BEGIN
 END
 $$;
 
--- look_again(user_ids, at) has the digest worker look at users from that time on, because something about their mail has changed. Those
--- who never had a notification are passed over. It only inserts, like notify. Not granted to anybody: functions with the owner's
--- rights call it.
+-- look_again(user_ids, at) has the digest worker look at users from that time on, because something about their mail has changed.
+-- Those who never had a notification are passed over. It only inserts, like notify. Not granted to anybody: functions with the
+-- owner's rights call it.
 CREATE FUNCTION trunkline.look_again(user_ids text[], at timestamptz DEFAULT clock_timestamp()) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
     INSERT INTO trunkline.inbox_change (user_id, due_at)
@@ -420,8 +457,8 @@ BEGIN
 END
 $$;
 
--- notification_inserted(), notification_updated(), notification_deleted() and notification_truncated() are the statement triggers that
--- leave to the keeper what a statement has changed: a row for each user in inbox_change, and one ring. Definer's rights, for
+-- notification_inserted(), notification_updated(), notification_deleted() and notification_truncated() are the statement triggers
+-- that leave to the keeper what a statement has changed: a row for each user in inbox_change, and one ring. Definer's rights, for
 -- whoever writes to the table by hand.
 --
 -- Rows inserted with a seq, or given one by hand, are not counted: only the keeper gives seqs.
@@ -438,24 +475,26 @@ $$;
 
 -- Old and new rows pair by id, which never changes. No nested loops: a plan made for one row must not be kept for ten thousand.
 CREATE FUNCTION trunkline.notification_updated() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     rings boolean;
 BEGIN
     WITH pair AS MATERIALIZED (
         SELECT o.id, o.user_id AS old_user, n.user_id AS new_user, n.seq IS NOT NULL AS placed, n.digest_id IS NULL AS unsent,
-               (o.seen_at IS NULL AND o.archived_at IS NULL AND o.snoozed_until IS NULL)::integer AS old_unseen,
-               (o.read_at IS NULL AND o.archived_at IS NULL AND o.snoozed_until IS NULL)::integer AS old_unread,
-               (n.seq IS NOT NULL AND n.seen_at IS NULL AND n.archived_at IS NULL AND n.snoozed_until IS NULL)::integer AS new_unseen,
-               (n.seq IS NOT NULL AND n.read_at IS NULL AND n.archived_at IS NULL AND n.snoozed_until IS NULL)::integer AS new_unread
-        FROM old_rows o JOIN new_rows n ON n.id = o.id
+               (o.seen_at IS NULL AND o.counts)::integer AS old_unseen, (o.read_at IS NULL AND o.counts)::integer AS old_unread,
+               (n.seen_at IS NULL AND n.counts)::integer AS new_unseen, (n.read_at IS NULL AND n.counts)::integer AS new_unread
+        FROM (SELECT *, seq IS NOT NULL AND archived_at IS NULL AND snoozed_until IS NULL AS counts FROM old_rows) o
+        JOIN (SELECT *, seq IS NOT NULL AND archived_at IS NULL AND snoozed_until IS NULL AS counts FROM new_rows) n ON n.id = o.id
         WHERE o.seq IS NOT NULL
           AND (o.user_id, o.seq, o.seen_at, o.read_at, o.archived_at, o.snoozed_until)
               IS DISTINCT FROM (n.user_id, n.seq, n.seen_at, n.read_at, n.archived_at, n.snoozed_until)
     ), effect AS (
         SELECT p.new_user AS user_id, p.new_unseen - p.old_unseen AS unseen, p.new_unread - p.old_unread AS unread,
-               CASE WHEN p.placed THEN p.id END AS changed, NULL::bigint AS removed, false AS anew
+               CASE WHEN p.placed THEN p.id END AS changed,
+               -- Back from a snooze it has to be placed anew, and may be removed before it is.
+               CASE WHEN NOT p.placed THEN p.id END AS removed, false AS anew
         FROM pair p WHERE p.new_user = p.old_user
         UNION ALL
         -- Given to another user.
@@ -471,8 +510,8 @@ BEGIN
         HAVING sum(e.unseen) <> 0 OR sum(e.unread) <> 0 OR count(e.changed) + count(e.removed) > 0 OR bool_or(e.anew)
     ), written AS (
         INSERT INTO trunkline.inbox_change (user_id, unseen, unread, changed, removed, anew, due_at)
-        SELECT f.user_id, f.unseen, f.unread, CASE WHEN NOT f.anew THEN f.changed END, CASE WHEN NOT f.anew THEN f.removed END, f.anew,
-               NULL
+        SELECT f.user_id, f.unseen, f.unread, CASE WHEN NOT f.anew THEN f.changed END, CASE WHEN NOT f.anew THEN f.removed END,
+               f.anew, NULL
         FROM folded f
         UNION ALL
         -- What is unread again may have to be mailed.
@@ -489,7 +528,7 @@ END
 $$;
 
 CREATE FUNCTION trunkline.notification_deleted() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
     INSERT INTO trunkline.inbox_change (user_id, unseen, unread, removed, anew)
@@ -577,8 +616,8 @@ $$;
 -- Puts a notification into a user's inbox when the calling transaction commits. It only inserts: whoever notifies waits for
 -- nobody, unless it uses a dedupe key that another open transaction uses for the same user. With a dedupe_key that is in the
 -- user's inbox already nothing is inserted, and that one's id returned; in REPEATABLE READ and above a concurrent one fails with
--- 40001, to be retried. A kind that isn't registered has defaults; data is JSON for the kind's template and the application's pages.
--- After expires_at the notification disappears.
+-- 40001, to be retried. A kind that isn't registered has defaults; data is JSON for the kind's template and the application's
+-- pages. After expires_at the notification disappears.
 --
 -- Errors: 22023 invalid_parameter_value, 22004 null_value_not_allowed, 54000 program_limit_exceeded for data over 64 KiB.
 --
@@ -620,7 +659,9 @@ $$;
 CREATE FUNCTION trunkline.notify_many(
     user_ids text[], kind text, data json DEFAULT '{}', "group" text DEFAULT NULL, link text DEFAULT NULL, cause text DEFAULT NULL,
     dedupe_key text DEFAULT NULL, expires_at timestamptz DEFAULT NULL) RETURNS bigint[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_nestloop = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -631,14 +672,17 @@ DECLARE
     some_ids bigint[];
 BEGIN
     IF user_ids IS NULL OR cardinality(user_ids) > 10000 THEN
-        RAISE EXCEPTION 'a notification is for % users', coalesce('more than 10000 (' || cardinality(user_ids) || ')', 'no (NULL)') USING
-            ERRCODE = 'invalid_parameter_value', COLUMN = 'user_ids', HINT = 'Name up to 10000 in one call, and make several calls for more.';
+        RAISE EXCEPTION '%', coalesce(format('a notification is for %s users, more than 10000', cardinality(user_ids)),
+                                      'the users of a notification are missing (NULL)') USING
+            ERRCODE = 'invalid_parameter_value', COLUMN = 'user_ids',
+            HINT = 'Name up to 10000 in one call, and make several calls for more.';
     END IF;
     -- The cheap test lets pass what is certainly fine, so that the check is called for few.
     PERFORM trunkline.check_argument('user_id', 'user', u, 249)
     FROM unnest(user_ids) u WHERE u IS NULL OR octet_length(u) NOT BETWEEN 1 AND 249 OR u COLLATE "C" ~ '[^!-~]';
-    PERFORM trunkline.check_notification(notify_many.kind, octet_length(notify_many.data::text), notify_many."group", notify_many.link,
-                                         notify_many.cause, notify_many.dedupe_key, notify_many.expires_at);
+    PERFORM trunkline.check_notification(
+        notify_many.kind, octet_length(notify_many.data::text), notify_many."group", notify_many.link, notify_many.cause,
+        notify_many.dedupe_key, notify_many.expires_at);
     waiting := ARRAY(SELECT DISTINCT u COLLATE "C" AS user_id FROM unnest(user_ids) u ORDER BY user_id);
     WHILE waiting <> '{}' LOOP
         -- In the order of users, so that two calls with the same key can't deadlock.
@@ -653,7 +697,8 @@ BEGIN
         users := users || some_users;
         ids := ids || some_ids;
         EXIT WHEN notify_many.dedupe_key IS NULL;
-        waiting := ARRAY(SELECT w FROM unnest(waiting) WITH ORDINALITY o(w, n) WHERE w COLLATE "C" NOT IN (SELECT s FROM unnest(some_users) s) ORDER BY o.n);
+        waiting := ARRAY(
+            SELECT w COLLATE "C" AS user_id FROM unnest(waiting) w EXCEPT SELECT s FROM unnest(some_users) s ORDER BY user_id);
         SELECT coalesce(array_agg(n.user_id), '{}'), coalesce(array_agg(n.id), '{}') INTO some_users, some_ids
         FROM unnest(waiting) w(user_id)
         CROSS JOIN LATERAL (
@@ -663,7 +708,8 @@ BEGIN
         users := users || some_users;
         ids := ids || some_ids;
         -- Those that were removed between the two statements are notified after all.
-        waiting := ARRAY(SELECT w FROM unnest(waiting) WITH ORDINALITY o(w, n) WHERE w COLLATE "C" NOT IN (SELECT s FROM unnest(some_users) s) ORDER BY o.n);
+        waiting := ARRAY(
+            SELECT w COLLATE "C" AS user_id FROM unnest(waiting) w EXCEPT SELECT s FROM unnest(some_users) s ORDER BY user_id);
     END LOOP;
     RETURN ARRAY(
         SELECT m.id FROM unnest(user_ids) WITH ORDINALITY u(user_id, n)
@@ -680,9 +726,11 @@ $$;
 --
 --     SELECT trunkline.retract(cause => 'task:12');
 CREATE FUNCTION trunkline.retract(
-    cause text DEFAULT NULL, "group" text DEFAULT NULL, user_id text DEFAULT NULL, kind text DEFAULT NULL, dedupe_key text DEFAULT NULL)
+    cause text DEFAULT NULL, "group" text DEFAULT NULL, user_id text DEFAULT NULL, kind text DEFAULT NULL,
+    dedupe_key text DEFAULT NULL)
 RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -692,7 +740,8 @@ DECLARE
 BEGIN
     IF retract.cause IS NULL AND retract."group" IS NULL AND (retract.user_id IS NULL OR retract.dedupe_key IS NULL) THEN
         RAISE EXCEPTION 'retract was told too little to know what is meant' USING
-            ERRCODE = 'invalid_parameter_value', COLUMN = 'cause', HINT = 'Give a cause, a group, or a user and a dedupe key; more narrows it.';
+            ERRCODE = 'invalid_parameter_value', COLUMN = 'cause',
+            HINT = 'Give a cause, a group, or a user and a dedupe key; more narrows it.';
     END IF;
     -- Planned with the values at hand, since which index serves depends on what is given.
     EXECUTE 'SELECT array_agg(n.id) FROM trunkline.notification n WHERE '
@@ -724,13 +773,15 @@ $$;
 
 -- mark(user_id, state, up_to_seq, ids, "group", until) → how many of the user's notifications it changed.
 --
--- States: seen; read, which implies seen; unread (seen stays); archived, which leaves the counts; inbox, which is back from the archive or
--- from a snooze; snoozed, until a time within 400 days. Which notifications: up_to_seq for all up to the one that was shown last (seen,
--- read and archived only; neither archived nor snoozed ones; "group" narrows it), so that what arrives meanwhile is never touched; or
--- up to 1,000 ids. Those of other users, or of nothing, are passed over. What is so already isn't changed again.
+-- States: seen; read, which implies seen; unread (seen stays); archived, which leaves the counts; inbox, which is back from the
+-- archive or from a snooze; snoozed, until a time within 400 days. Which notifications: up_to_seq for all up to the one that was
+-- shown last (seen, read and archived only; neither archived nor snoozed ones; "group" narrows it), so that what arrives meanwhile
+-- is never touched; or up to 1,000 ids. Those of other users, or of nothing, are passed over. What is so already isn't changed
+-- again.
 --
--- Locks rows in the order of their ids. Who marks for several users in one transaction does so in the order of users, or may deadlock
--- with another that does. What it changed is pushed, and counted, by the keeper (or inbox_fold).
+-- Waits for whoever has marked or retracted the same ones and not committed. It locks them in the order of their ids: who marks
+-- several times in one transaction does so in the order of users, and before it retracts, or may deadlock with another that does.
+-- What it changed is pushed, and counted, by the keeper (or inbox_fold).
 --
 -- Errors: 22023 invalid_parameter_value.
 --
@@ -739,7 +790,8 @@ $$;
 CREATE FUNCTION trunkline.mark(
     user_id text, state text, up_to_seq bigint DEFAULT NULL, ids bigint[] DEFAULT NULL, "group" text DEFAULT NULL,
     until timestamptz DEFAULT NULL) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -755,10 +807,13 @@ BEGIN
     PERFORM trunkline.check_argument('user_id', 'user', mark.user_id, 249);
     CASE
     WHEN mark.state IS NULL OR mark.state NOT IN ('seen', 'read', 'unread', 'archived', 'inbox', 'snoozed') THEN
-        setting := 'state'; problem := format('a notification cannot be marked %s', coalesce(to_json(left(mark.state, 80))::text, 'NULL'));
+        setting := 'state';
+        problem := format('a notification cannot be marked %s', coalesce(to_json(left(mark.state, 80))::text, 'NULL'));
         fix := 'Choose one of seen, read, unread, archived, inbox and snoozed.';
     WHEN (mark.up_to_seq IS NULL) = (mark.ids IS NULL) THEN
-        setting := 'up_to_seq'; problem := CASE WHEN mark.ids IS NULL THEN 'neither up_to_seq nor ids are given' ELSE 'up_to_seq and ids exclude each other' END;
+        setting := 'up_to_seq';
+        problem := CASE WHEN mark.ids IS NULL THEN 'neither up_to_seq nor ids are given'
+                        ELSE 'up_to_seq and ids exclude each other' END;
         fix := 'Give up_to_seq, the seq of the newest one that was shown, or ids.';
     WHEN mark.up_to_seq IS NOT NULL AND mark.state NOT IN ('seen', 'read', 'archived') THEN
         setting := 'up_to_seq'; problem := format('"%s" cannot be said of all up to a seq', mark.state);
@@ -769,7 +824,7 @@ BEGIN
     WHEN mark."group" IS NOT NULL AND mark.up_to_seq IS NULL THEN
         setting := 'group'; problem := 'a group cannot be given with ids';
         fix := 'It narrows up_to_seq.';
-    WHEN mark.state = 'snoozed' AND (mark.until IS NULL OR NOT isfinite(mark.until) OR mark.until <= at OR mark.until > at + interval '400 days') THEN
+    WHEN mark.state = 'snoozed' AND (mark.until IS NULL OR mark.until <= at OR mark.until > at + interval '400 days') THEN
         setting := 'until'; problem := format('a notification cannot be snoozed until %s', coalesce(mark.until::text, 'NULL'));
         fix := 'Give a time to come, within 400 days.';
     WHEN mark.state <> 'snoozed' AND mark.until IS NOT NULL THEN
@@ -799,10 +854,11 @@ BEGIN
         changes := '(n.archived_at IS NOT NULL OR n.snoozed_until IS NOT NULL)';
         change := 'archived_at = NULL, snoozed_until = NULL, seq = CASE WHEN n.snoozed_until IS NULL THEN n.seq END';
     WHEN 'snoozed' THEN
-        changes := '(n.snoozed_until IS DISTINCT FROM $5 OR n.archived_at IS NOT NULL)'; change := 'snoozed_until = $3, archived_at = NULL';
+        changes := '(n.snoozed_until IS DISTINCT FROM $5 OR n.archived_at IS NOT NULL)';
+        change := 'snoozed_until = $3, archived_at = NULL';
     END CASE;
-    -- By the user's index, or by id: id + 0 and IS NOT DISTINCT FROM keep the planner from the other one. What was found is still so
-    -- when it is locked, or it isn't locked.
+    -- By the user's index, or by id: id + 0 and IS NOT DISTINCT FROM keep the planner from the other one. What was found is still
+    -- so when it is locked, or it isn't locked.
     EXECUTE 'SELECT array_agg(f.id) FROM (SELECT n.id FROM trunkline.notification n WHERE '
             || CASE WHEN mark.ids IS NULL
                     THEN 'n.user_id = $1 COLLATE "C" AND n.seq <= $2 AND n.archived_at IS NULL AND n.snoozed_until IS NULL'
@@ -828,14 +884,15 @@ AS $$
     SELECT pg_catalog.to_char(pg_catalog.timezone('UTC', at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
--- inbox_apply(users, ids, changes) is the part of inbox_keep and inbox_fold that does the counting: it gives the notifications of these
--- ids their places, folds the differences of these changes in, and publishes what came of it, one message a user. → how many were
--- published. The caller holds the inbox rows of all their users, and the notifications and changes themselves.
+-- inbox_apply(users, ids, changes) is the part of inbox_keep and inbox_fold that does the counting: it gives the notifications of
+-- these ids their places, folds the differences of these changes in, and publishes what came of it, one message a user. → how many
+-- were published. The caller holds the inbox rows of all their users, and the notifications and changes themselves.
 --
 -- Rows are found one by one, by key: no plan depends on how large a table is thought to be, so that one made for an empty
 -- table, and kept, serves a full one.
 CREATE FUNCTION trunkline.inbox_apply(users text[], ids bigint[], changes bigint[]) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_nestloop = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -874,8 +931,8 @@ BEGIN
         FROM unnest(placed) o(id)
         CROSS JOIN LATERAL (SELECT * FROM trunkline.notification x WHERE x.id = o.id OFFSET 0) n
     ), delta AS MATERIALIZED (
-        SELECT d.user_id, max(d.seq) AS seq, sum(d.unseen) AS unseen, sum(d.unread) AS unread, count(*) FILTER (WHERE d.seq > 0) AS items,
-               bool_or(d.anew) AS anew
+        SELECT d.user_id, max(d.seq) AS seq, sum(d.unseen) AS unseen, sum(d.unread) AS unread,
+               count(*) FILTER (WHERE d.seq > 0) AS items, bool_or(d.anew) AS anew
         FROM (SELECT c.user_id, 0 AS seq, c.unseen, c.unread, c.anew FROM change c
               UNION ALL
               SELECT i.user_id, i.seq, (i.seen_at IS NULL AND i.archived_at IS NULL AND i.snoozed_until IS NULL)::integer,
@@ -887,8 +944,8 @@ BEGIN
         INSERT INTO trunkline.inbox AS b (user_id, last_seq, unseen, unread, version)
         SELECT d.user_id, d.seq, d.unseen, d.unread, 1 FROM delta d ORDER BY d.user_id
         ON CONFLICT (user_id) DO UPDATE SET
-            last_seq = greatest(b.last_seq, excluded.last_seq), unseen = b.unseen + excluded.unseen, unread = b.unread + excluded.unread,
-            version = b.version + 1
+            last_seq = greatest(b.last_seq, excluded.last_seq), version = b.version + 1,
+            unseen = b.unseen + excluded.unseen, unread = b.unread + excluded.unread
         RETURNING b.user_id, b.unseen, b.unread, b.version
     ), built AS (
         SELECT i.user_id, i.nth, row_to_json(j)::text AS json
@@ -924,15 +981,16 @@ BEGIN
         GROUP BY n.user_id
     ), gone AS (
         SELECT s.user_id, json_agg(s.id ORDER BY s.id) FILTER (WHERE s.nth <= most_changes) AS list, count(*) AS n
-        FROM (SELECT c.user_id, u.id, row_number() OVER (PARTITION BY c.user_id ORDER BY u.id) AS nth
-              FROM change c CROSS JOIN LATERAL unnest(c.removed) u(id)) s
+        FROM (SELECT x.user_id, x.id, row_number() OVER (PARTITION BY x.user_id ORDER BY x.id) AS nth
+              FROM (SELECT c.user_id, u.id FROM change c CROSS JOIN LATERAL unnest(c.removed) u(id)
+                    EXCEPT SELECT i.user_id, i.id FROM item i) x) s
         GROUP BY s.user_id
     ), told AS (
         INSERT INTO trunkline.message (channel, payload)
         SELECT 'inbox:' || c.user_id, json_build_object(
-            'unseen', c.unseen, 'unread', c.unread, 'version', c.version, 'added', coalesce(a.list, '[]'), 'changed', coalesce(h.list, '[]'),
-            'removed', coalesce(g.list, '[]'),
-            'more', d.anew OR d.items > coalesce(a.n, 0) OR coalesce(h.n > most_changes, false) OR coalesce(g.n > most_changes, false))
+            'unseen', c.unseen, 'unread', c.unread, 'version', c.version,
+            'added', coalesce(a.list, '[]'), 'changed', coalesce(h.list, '[]'), 'removed', coalesce(g.list, '[]'),
+            'more', d.anew OR d.items > coalesce(a.n, 0) OR coalesce(h.n, 0) > most_changes OR coalesce(g.n, 0) > most_changes)
         FROM counted c
         JOIN delta d ON d.user_id = c.user_id
         LEFT JOIN added a ON a.user_id = c.user_id
@@ -947,6 +1005,119 @@ BEGIN
 END
 $$;
 
+-- inbox_clear(most, at) is the part of inbox_keep that is about time and about what was left over: it wakes notifications whose
+-- snooze has ended (they are to be placed anew), removes those that have expired and those that were retracted while another
+-- transaction held them, and takes what look_again has left. → whether there is more of it; whether some of it is still held; which
+-- users the digest worker is to look at from when on; and how long it took to find all that.
+CREATE FUNCTION trunkline.inbox_clear(
+    most integer, at timestamptz,
+    OUT more boolean, OUT held boolean, OUT due_users text[], OUT due_times timestamptz[], OUT spent interval)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    began timestamptz := clock_timestamp();
+    woken bigint[];
+    expired bigint[];
+    others bigint[];
+    retracted_ids bigint[];
+BEGIN
+    woken := ARRAY(
+        SELECT n.id FROM trunkline.notification n WHERE n.snoozed_until <= at
+        ORDER BY n.snoozed_until LIMIT most FOR UPDATE SKIP LOCKED);
+    expired := ARRAY(
+        SELECT n.id FROM trunkline.notification n WHERE n.expires_at <= at
+        ORDER BY n.expires_at LIMIT most FOR UPDATE SKIP LOCKED);
+    others := ARRAY(
+        SELECT c.id FROM trunkline.inbox_change c WHERE c.due_at IS NOT NULL OR c.retracted IS NOT NULL
+        ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED);
+    spent := clock_timestamp() - began;
+    more := most IN (cardinality(woken), cardinality(expired), cardinality(others));
+    held := false;
+    due_users := '{}';
+    due_times := '{}';
+    IF woken <> '{}' THEN
+        UPDATE trunkline.notification n SET seq = NULL, snoozed_until = NULL WHERE n.id = ANY (woken);
+    END IF;
+    IF expired <> '{}' THEN
+        DELETE FROM trunkline.notification n WHERE n.id = ANY (expired);
+    END IF;
+    IF others <> '{}' THEN
+        WITH taken AS (
+            DELETE FROM trunkline.inbox_change c WHERE c.id = ANY (others) RETURNING c.user_id, c.due_at, c.retracted
+        )
+        SELECT coalesce(array_agg(t.user_id) FILTER (WHERE t.due_at IS NOT NULL), '{}'),
+               coalesce(array_agg(t.due_at) FILTER (WHERE t.due_at IS NOT NULL), '{}'),
+               (SELECT array_agg(r.id) FROM taken x CROSS JOIN LATERAL unnest(x.retracted) r(id))
+        INTO due_users, due_times, retracted_ids FROM taken t;
+        DELETE FROM trunkline.notification n
+        WHERE n.id = ANY (ARRAY(SELECT x.id FROM trunkline.notification x WHERE x.id = ANY (retracted_ids) FOR UPDATE SKIP LOCKED));
+        -- What is still held by others stays to be removed.
+        INSERT INTO trunkline.inbox_change (user_id, retracted)
+        SELECT n.user_id, array_agg(n.id) FROM trunkline.notification n WHERE n.id = ANY (retracted_ids) GROUP BY n.user_id;
+        held := FOUND;
+    END IF;
+END
+$$;
+
+-- inbox_due(ids, users, times) is the part of inbox_keep that notes from when on the digest worker has to look at whom: because of
+-- the notifications of these ids, and at the users given beside. → whether some of it had to be left for later.
+CREATE FUNCTION trunkline.inbox_due(ids bigint[], users text[], times timestamptz[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_nestloop = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    due_users text[];
+    due_times timestamptz[];
+    there text[];
+    held text[];
+BEGIN
+    WITH item AS MATERIALIZED (
+        SELECT n.user_id, n.created_at, n.kind FROM unnest(ids) o(id)
+        CROSS JOIN LATERAL (SELECT * FROM trunkline.notification x WHERE x.id = o.id OFFSET 0) n
+        WHERE n.read_at IS NULL AND n.archived_at IS NULL AND n.snoozed_until IS NULL AND n.digest_id IS NULL
+    ), due AS (
+        -- At the earliest, whatever else a user may prefer.
+        SELECT i.user_id, CASE
+                   WHEN p.mail = 'never' THEN NULL
+                   WHEN p.mail IN ('at_once', 'daily') THEN i.created_at
+                   -- In seconds, as nodes read them: a month is 30 days.
+                   ELSE i.created_at + make_interval(secs => extract(epoch FROM coalesce(p.delay, k.delay, '4 hours'))::float8)
+               END AS due_at
+        FROM item i
+        LEFT JOIN LATERAL (
+            SELECT x.mail, x.delay FROM trunkline.mail_preference x
+            WHERE x.user_id = i.user_id AND x.kind IN (i.kind, '') ORDER BY x.kind || '' DESC LIMIT 1
+        ) p ON true
+        LEFT JOIN LATERAL (SELECT x.delay FROM trunkline.kind x WHERE x.name = i.kind OFFSET 0) k ON true
+        UNION ALL
+        SELECT u.user_id, u.due_at FROM unnest(users, times) u(user_id, due_at)
+    ), earliest AS (
+        SELECT d.user_id, min(d.due_at) AS due_at FROM due d GROUP BY d.user_id HAVING min(d.due_at) IS NOT NULL
+    )
+    SELECT array_agg(e.user_id ORDER BY e.user_id), array_agg(e.due_at ORDER BY e.user_id)
+    INTO due_users, due_times FROM earliest e;
+
+    -- Those that a digest worker holds at this moment have to wait: it can't have seen what was placed here.
+    held := ARRAY(SELECT d.user_id FROM trunkline.digest_due d WHERE d.user_id = ANY (due_users) FOR UPDATE SKIP LOCKED);
+    there := ARRAY(SELECT d.user_id FROM trunkline.digest_due d WHERE d.user_id = ANY (due_users));
+    there := ARRAY(SELECT o FROM unnest(there) o EXCEPT SELECT h FROM unnest(held) h);
+    INSERT INTO trunkline.digest_due AS d (user_id, due_at)
+    SELECT u.user_id, u.due_at FROM unnest(due_users, due_times) u(user_id, due_at) WHERE u.user_id <> ALL (there)
+    ON CONFLICT (user_id) DO UPDATE SET due_at = excluded.due_at WHERE excluded.due_at < d.due_at;
+    IF there = '{}' THEN
+        RETURN false;
+    END IF;
+    INSERT INTO trunkline.inbox_change (user_id, due_at)
+    SELECT u.user_id, u.due_at FROM unnest(due_users, due_times) u(user_id, due_at) WHERE u.user_id = ANY (there);
+    RETURN true;
+END
+$$;
+
 -- inbox_keep(most, at) does some of what there is to do, as of a moment, in one short transaction:
 --
 --   * wakes notifications whose snooze ends by then, which places them anew, and removes those that expire by then;
@@ -955,12 +1126,13 @@ $$;
 --   * folds differences into the counts, and publishes counts and what has changed, one message a user, on inbox:<user>;
 --   * notes from when on the digest worker has to look at whom.
 --
--- Of each, at most most (1 to 5,000). → how many it placed, to how many users it published, whether there is more to do at once, and
--- when there will be (NULL: not until the keeper is rung). All NULL where another session is at it.
+-- Of each, at most most (1 to 5,000). → how many it placed, to how many users it published, whether there is more to do at once,
+-- and when there will be (NULL: not until the keeper is rung). All NULL where another session is at it.
 --
 -- It waits for nobody: rows that other transactions hold, and all of users whose inbox another transaction has folded and not
--- committed, are left for the next look, 100 ms later. It calls nothing of an application's: an error there would stop all inboxes. The
--- transaction must be flushed when it commits (synchronous_commit), since a seq that clients were shown must not be given again.
+-- committed, are left for the next look, 100 ms later. It calls nothing of an application's: an error there would stop all
+-- inboxes. The transaction must be flushed when it commits (synchronous_commit), since a seq that clients were shown must not be
+-- given again.
 --
 -- Errors: 22023 invalid_parameter_value.
 --
@@ -969,21 +1141,28 @@ CREATE FUNCTION trunkline.inbox_keep(
     most integer DEFAULT 500, at timestamptz DEFAULT clock_timestamp(),
     OUT placed integer, OUT users integer, OUT more boolean, OUT next_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_nestloop = off SET jit = off
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_nestloop = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    some_ids bigint[];
-    doomed bigint[];
+    -- What this session remembers of its last looks: up to which ids it has taken everything, and until when it need not look
+    -- below them.
+    memory text := coalesce(current_setting('trunkline.inbox_walk', true), '');
+    id_taken bigint := 0;
+    change_taken bigint := 0;
+    looks_at timestamptz;
+    cleared record;
+    due_users text[] := '{}';
+    due_times timestamptz[];
     ids bigint[];
     changes bigint[];
     owners text[];
     held text[];
     busy text[] := '{}';
-    due_users text[] := '{}';
-    due_times timestamptz[] := '{}';
-    due_held text[];
     later boolean := false;
+    began timestamptz;
+    spent interval := '0';
 BEGIN
     IF inbox_keep.most IS NULL OR inbox_keep.most NOT BETWEEN 1 AND 5000 THEN
         RAISE EXCEPTION 'inboxes cannot be kept % at a time', coalesce(inbox_keep.most::text, 'NULL') USING
@@ -999,50 +1178,35 @@ BEGIN
     -- What follows need not ring us: we are here.
     PERFORM set_config('trunkline.inbox_keeping', 'on', true);
 
-    some_ids := ARRAY(
-        SELECT n.id FROM trunkline.notification n WHERE n.snoozed_until <= inbox_keep.at
-        ORDER BY n.snoozed_until LIMIT inbox_keep.most FOR UPDATE SKIP LOCKED);
-    IF some_ids <> '{}' THEN
-        UPDATE trunkline.notification n SET seq = NULL, snoozed_until = NULL WHERE n.id = ANY (some_ids);
-        more := cardinality(some_ids) = inbox_keep.most;
+    -- While some transaction anywhere is open for long, what was done since stays in the indexes, and looking through it takes
+    -- ever longer: then only behind what was taken, and through all of it in a twentieth of the time.
+    IF memory ~ '^[0-9]{1,18} [0-9]{1,18} [0-9]{1,10}[.][0-9]+$' THEN
+        looks_at := to_timestamp(split_part(memory, ' ', 3)::float8);
     END IF;
-
-    some_ids := ARRAY(
-        SELECT n.id FROM trunkline.notification n WHERE n.expires_at <= inbox_keep.at
-        ORDER BY n.expires_at LIMIT inbox_keep.most FOR UPDATE SKIP LOCKED);
-    IF some_ids <> '{}' THEN
-        DELETE FROM trunkline.notification n WHERE n.id = ANY (some_ids);
-        more := more OR cardinality(some_ids) = inbox_keep.most;
-    END IF;
-
-    some_ids := ARRAY(
-        SELECT c.id FROM trunkline.inbox_change c WHERE c.due_at IS NOT NULL OR c.retracted IS NOT NULL
-        ORDER BY c.id LIMIT inbox_keep.most FOR UPDATE SKIP LOCKED);
-    IF some_ids <> '{}' THEN
-        WITH taken AS (
-            DELETE FROM trunkline.inbox_change c WHERE c.id = ANY (some_ids) RETURNING c.user_id, c.due_at, c.retracted
-        )
-        SELECT coalesce(array_agg(t.user_id) FILTER (WHERE t.due_at IS NOT NULL), '{}'),
-               coalesce(array_agg(t.due_at) FILTER (WHERE t.due_at IS NOT NULL), '{}'),
-               (SELECT array_agg(r.id) FROM taken g CROSS JOIN LATERAL unnest(g.retracted) r(id))
-        INTO due_users, due_times, doomed FROM taken t;
-        DELETE FROM trunkline.notification n
-        WHERE n.id = ANY (ARRAY(SELECT x.id FROM trunkline.notification x WHERE x.id = ANY (doomed) FOR UPDATE SKIP LOCKED));
-        -- What is still held by others stays to be removed.
-        INSERT INTO trunkline.inbox_change (user_id, retracted)
-        SELECT n.user_id, array_agg(n.id) FROM trunkline.notification n WHERE n.id = ANY (doomed) GROUP BY n.user_id;
-        later := FOUND;
-        more := more OR cardinality(some_ids) = inbox_keep.most;
+    IF looks_at > clock_timestamp() THEN
+        id_taken := split_part(memory, ' ', 1)::bigint;
+        change_taken := split_part(memory, ' ', 2)::bigint;
+    ELSE
+        looks_at := NULL;
+        SELECT * INTO cleared FROM trunkline.inbox_clear(inbox_keep.most, inbox_keep.at);
+        more := cleared.more;
+        later := cleared.held;
+        spent := cleared.spent;
+        due_users := cleared.due_users;
+        due_times := cleared.due_times;
     END IF;
 
     -- A user whose inbox another transaction holds must not fill every batch: what was taken is then taken again without that one.
     FOR round IN 1..5 LOOP
+        began := clock_timestamp();
         changes := ARRAY(
-            SELECT c.id FROM trunkline.inbox_change c WHERE c.due_at IS NULL AND c.retracted IS NULL AND c.user_id <> ALL (busy)
+            SELECT c.id FROM trunkline.inbox_change c
+            WHERE c.id > change_taken AND c.due_at IS NULL AND c.retracted IS NULL AND c.user_id <> ALL (busy)
             ORDER BY c.id LIMIT inbox_keep.most FOR UPDATE SKIP LOCKED);
         ids := ARRAY(
-            SELECT n.id FROM trunkline.notification n WHERE n.seq IS NULL AND n.user_id <> ALL (busy)
-            ORDER BY n.id LIMIT inbox_keep.most FOR UPDATE SKIP LOCKED);
+            SELECT n.id FROM trunkline.notification n WHERE n.seq IS NULL AND n.id > id_taken AND n.user_id <> ALL (busy)
+            ORDER BY n.seq, n.id LIMIT inbox_keep.most FOR UPDATE SKIP LOCKED);
+        spent := spent + (clock_timestamp() - began);
         owners := ARRAY(
             SELECT x.user_id FROM unnest(changes) o(id)
             CROSS JOIN LATERAL (SELECT c.user_id FROM trunkline.inbox_change c WHERE c.id = o.id OFFSET 0) x
@@ -1060,9 +1224,11 @@ BEGIN
         EXIT WHEN cardinality(held) = cardinality(owners);
         later := true;
         busy := busy || ARRAY(SELECT o FROM unnest(owners) o EXCEPT SELECT h FROM unnest(held) h);
-        EXIT WHEN cardinality(changes) < inbox_keep.most AND cardinality(ids) < inbox_keep.most;
+        EXIT WHEN inbox_keep.most NOT IN (cardinality(changes), cardinality(ids));
     END LOOP;
-    more := more OR cardinality(changes) = inbox_keep.most OR cardinality(ids) = inbox_keep.most;
+    more := more OR inbox_keep.most IN (cardinality(changes), cardinality(ids));
+    id_taken := greatest(id_taken, ids[cardinality(ids)]);
+    change_taken := greatest(change_taken, changes[cardinality(changes)]);
     IF cardinality(held) < cardinality(owners) THEN
         changes := ARRAY(
             SELECT o.id FROM unnest(changes) o(id)
@@ -1077,68 +1243,45 @@ BEGIN
         users := trunkline.inbox_apply(held, ids, changes);
         placed := cardinality(ids);
     END IF;
-
     IF placed > 0 OR due_users <> '{}' THEN
-        -- When each of these users may be due, at the earliest.
-        WITH item AS MATERIALIZED (
-            SELECT n.user_id, n.created_at, n.kind FROM unnest(ids) o(id)
-            CROSS JOIN LATERAL (SELECT * FROM trunkline.notification x WHERE x.id = o.id OFFSET 0) n
-            WHERE n.read_at IS NULL AND n.archived_at IS NULL AND n.snoozed_until IS NULL AND n.digest_id IS NULL
-        ), due AS (
-            SELECT i.user_id, CASE
-                       WHEN p.mail = 'never' THEN NULL
-                       WHEN p.mail IN ('at_once', 'daily') THEN i.created_at
-                       -- In seconds, as nodes read them: a month is 30 days.
-                       ELSE i.created_at + make_interval(secs => extract(epoch FROM coalesce(p.delay, k.delay, '4 hours'))::float8)
-                   END AS due_at
-            FROM item i
-            LEFT JOIN LATERAL (
-                SELECT x.mail, x.delay FROM trunkline.mail_preference x
-                WHERE x.user_id = i.user_id AND x.kind IN (i.kind, '') ORDER BY x.kind || '' DESC LIMIT 1
-            ) p ON true
-            LEFT JOIN LATERAL (SELECT x.delay FROM trunkline.kind x WHERE x.name = i.kind OFFSET 0) k ON true
-            UNION ALL
-            SELECT u.user_id, u.due_at FROM unnest(due_users, due_times) u(user_id, due_at)
-        ), earliest AS (
-            SELECT d.user_id, min(d.due_at) AS due_at FROM due d GROUP BY d.user_id HAVING min(d.due_at) IS NOT NULL
-        )
-        SELECT coalesce(array_agg(e.user_id ORDER BY e.user_id), '{}'), coalesce(array_agg(e.due_at ORDER BY e.user_id), '{}')
-        INTO due_users, due_times FROM earliest e;
-        -- Those that a digest worker holds at this moment have to wait: it may not have seen what was placed here.
-        due_held := ARRAY(SELECT d.user_id FROM trunkline.digest_due d WHERE d.user_id = ANY (due_users) FOR UPDATE SKIP LOCKED);
-        owners := ARRAY(SELECT d.user_id FROM trunkline.digest_due d WHERE d.user_id = ANY (due_users));
-        owners := ARRAY(SELECT o FROM unnest(owners) o EXCEPT SELECT h FROM unnest(due_held) h);
-        INSERT INTO trunkline.digest_due AS d (user_id, due_at)
-        SELECT u.user_id, u.due_at FROM unnest(due_users, due_times) u(user_id, due_at) WHERE u.user_id <> ALL (owners)
-        ON CONFLICT (user_id) DO UPDATE SET due_at = excluded.due_at WHERE excluded.due_at < d.due_at;
-        IF owners <> '{}' THEN
-            INSERT INTO trunkline.inbox_change (user_id, due_at)
-            SELECT u.user_id, u.due_at FROM unnest(due_users, due_times) u(user_id, due_at) WHERE u.user_id = ANY (owners);
-            later := true;
+        later := trunkline.inbox_due(ids, due_users, due_times) OR later;
+    END IF;
+
+    IF looks_at IS NOT NULL THEN
+        next_at := inbox_keep.at + (looks_at - clock_timestamp());
+    ELSE
+        began := clock_timestamp();
+        next_at := least(
+            (SELECT n.snoozed_until FROM trunkline.notification n WHERE n.snoozed_until IS NOT NULL ORDER BY 1 LIMIT 1),
+            (SELECT n.expires_at FROM trunkline.notification n WHERE n.expires_at IS NOT NULL ORDER BY 1 LIMIT 1));
+        -- What is there and wasn't taken is held by others.
+        later := later OR coalesce(next_at <= inbox_keep.at, false) OR NOT more AND (
+            EXISTS (SELECT FROM trunkline.notification n WHERE n.seq IS NULL) OR EXISTS (SELECT FROM trunkline.inbox_change));
+        spent := spent + (clock_timestamp() - began);
+        looks_at := clock_timestamp();
+        IF spent > interval '10 ms' AND pg_relation_size('trunkline.notification_unplaced')
+                                        + pg_relation_size('trunkline.inbox_change_pkey') > 4194304 THEN
+            looks_at := looks_at + 20 * spent;
         END IF;
     END IF;
-
-    next_at := least(
-        (SELECT n.snoozed_until FROM trunkline.notification n WHERE n.snoozed_until IS NOT NULL ORDER BY n.snoozed_until LIMIT 1),
-        (SELECT n.expires_at FROM trunkline.notification n WHERE n.expires_at IS NOT NULL ORDER BY n.expires_at LIMIT 1));
-    -- What is there and wasn't taken is held by others.
-    IF later OR next_at <= inbox_keep.at OR NOT more AND (
-        EXISTS (SELECT FROM trunkline.notification n WHERE n.seq IS NULL) OR EXISTS (SELECT FROM trunkline.inbox_change)) THEN
+    IF later THEN
         next_at := inbox_keep.at + interval '100 ms';
     END IF;
+    PERFORM set_config('trunkline.inbox_walk', format('%s %s %s', id_taken, change_taken, extract(epoch FROM looks_at)), false);
     PERFORM set_config('trunkline.inbox_keeping', '', true);
 END
 $$;
 
--- inbox_fold(user_id) → the user's counts and their version, with what this transaction and committed ones have changed: folded in, and
--- published when the calling transaction commits. For a caller that has marked and wants to answer with counts; the keeper
+-- inbox_fold(user_id) → the user's counts and their version, with what this transaction and committed ones have changed: folded in,
+-- and published when the calling transaction commits. For a caller that has marked and wants to answer with counts; the keeper
 -- would do it a moment later.
 --
 -- It holds the user's inbox until the transaction ends: commit soon, and fold several users in their order only.
 --
 --     SELECT * FROM trunkline.inbox_fold('ann');
 CREATE FUNCTION trunkline.inbox_fold(user_id text, OUT unseen integer, OUT unread integer, OUT version bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1195,8 +1338,8 @@ CREATE TYPE trunkline.inbox_item AS (
     snoozed_until timestamptz
 );
 
--- list_inbox(user_id, before, max_rows, state, kind, "group") → a user's notifications, the newest first, up to max_rows (1 to 200) of
--- those with a seq below before (NULL: from the newest on).
+-- list_inbox(user_id, before, max_rows, state, kind, "group") → a user's notifications, the newest first, up to max_rows (1 to 200)
+-- of those with a seq below before (NULL: from the newest on).
 --
 -- state: inbox (what is neither archived nor snoozed) and of that unseen, unread or read; archived; snoozed; all. kind and "group"
 -- narrow it. Errors: 22023 invalid_parameter_value.
@@ -1221,16 +1364,19 @@ DECLARE
     END;
 BEGIN
     IF condition IS NULL THEN
-        RAISE EXCEPTION 'notifications cannot be listed by the state %', coalesce(to_json(left(list_inbox.state, 80))::text, 'NULL') USING
-            ERRCODE = 'invalid_parameter_value', COLUMN = 'state', HINT = 'Choose one of inbox, unseen, unread, read, archived, snoozed and all.';
+        RAISE EXCEPTION 'notifications cannot be listed by the state %', coalesce(to_json(left(list_inbox.state, 80))::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', COLUMN = 'state',
+            HINT = 'Choose one of inbox, unseen, unread, read, archived, snoozed and all.';
     ELSIF list_inbox.max_rows IS NULL OR list_inbox.max_rows NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION 'a page cannot have % notifications', coalesce(list_inbox.max_rows::text, 'NULL') USING
-            ERRCODE = 'invalid_parameter_value', COLUMN = 'max_rows', HINT = 'Choose between 1 and 200; more are read page by page, with before.';
+            ERRCODE = 'invalid_parameter_value', COLUMN = 'max_rows',
+            HINT = 'Choose between 1 and 200; more are read page by page, with before.';
     END IF;
     -- Planned with the values at hand, since which index serves depends on what is given.
     RETURN QUERY EXECUTE
-        'SELECT n.id, n.seq, n.kind, coalesce(k.title, n.kind), trunkline.item_text(k.template, coalesce(k.title, n.kind), n.data), n."group", '
-        'n.cause, n.link, n.data, n.created_at, n.expires_at, n.seen_at, n.read_at, n.archived_at, n.snoozed_until '
+        'SELECT n.id, n.seq, n.kind, coalesce(k.title, n.kind), '
+        'trunkline.item_text(k.template, coalesce(k.title, n.kind), n.data), n."group", n.cause, n.link, n.data, n.created_at, '
+        'n.expires_at, n.seen_at, n.read_at, n.archived_at, n.snoozed_until '
         'FROM (SELECT * FROM trunkline.notification n WHERE n.user_id = $1 COLLATE "C" AND n.seq IS NOT NULL AND ' || condition
         || CASE WHEN list_inbox.before IS NULL THEN '' ELSE ' AND n.seq < $2' END
         || CASE WHEN list_inbox.kind IS NULL THEN '' ELSE ' AND n.kind = $4 COLLATE "C"' END
@@ -1241,9 +1387,9 @@ BEGIN
 END
 $$;
 
--- inbox_check(repair) counts the notifications of all users, which reads them all, and returns those users whose counts disagree (the
--- kept ones, with what isn't folded in yet, beside the counted ones), in one snapshot: nobody, unless somebody has written to the
--- tables behind the triggers' back. With repair it sets them right, and publishes them.
+-- inbox_check(repair) counts the notifications of all users, which reads them all, and returns those users whose counts disagree
+-- (the kept ones, with what isn't folded in yet, beside the counted ones), in one snapshot: nobody, unless somebody has written to
+-- the tables behind the triggers' back. With repair it sets them right, and publishes them.
 --
 --     SELECT * FROM trunkline.inbox_check(repair => true);
 CREATE FUNCTION trunkline.inbox_check(repair boolean DEFAULT false)
@@ -1292,12 +1438,13 @@ AS $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA trunkline TO %s', role);
     EXECUTE format('GRANT SELECT ON trunkline.kind TO %s', role);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.notify, trunkline.notify_many, trunkline.retract, trunkline.kind, trunkline.set_kind, '
-                   'trunkline.remove_kind, trunkline.drop_kind TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.notify, trunkline.notify_many, trunkline.retract, trunkline.kind, '
+                   'trunkline.set_kind, trunkline.remove_kind, trunkline.drop_kind TO %s', role);
 END
 $$;
 
--- grant_inbox(role) lets an existing role read, mark and keep all users' inboxes, as a server does for its users. For Trunkline's owner.
+-- grant_inbox(role) lets an existing role read, mark and keep all users' inboxes, as a server does for its users. For Trunkline's
+-- owner.
 --
 --     SELECT trunkline.grant_inbox('live');
 CREATE FUNCTION trunkline.grant_inbox(role regrole) RETURNS void
@@ -1321,8 +1468,9 @@ BEGIN
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON trunkline.namespace, trunkline.kind TO %s', role);
     EXECUTE format('GRANT SELECT (id, name, prefix, scopes, created_at, expires_at, revoked_at) ON trunkline.apikey TO %s', role);
     EXECUTE format('GRANT SELECT, DELETE ON trunkline.revocation TO %s', role);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.revoke, trunkline.revoke_token, trunkline.disconnect, trunkline.unsubscribe, '
-                   'trunkline.create_apikey, trunkline.revoke_apikey, trunkline.kind, trunkline.remove_kind TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.revoke, trunkline.revoke_token, trunkline.disconnect, '
+                   'trunkline.unsubscribe, trunkline.create_apikey, trunkline.revoke_apikey, trunkline.kind, trunkline.remove_kind '
+                   'TO %s', role);
 END
 $$;
 
@@ -1341,9 +1489,10 @@ $$;
 
 REVOKE ALL ON trunkline.kind, trunkline.notification, trunkline.inbox, trunkline.inbox_change, trunkline.digest_due FROM PUBLIC;
 REVOKE ALL ON SEQUENCE trunkline.notification_id_seq, trunkline.inbox_change_id_seq FROM PUBLIC;
-REVOKE ALL ON FUNCTION trunkline.template_rest, trunkline.item_text, trunkline.check_kind, trunkline.check_argument, trunkline.kind,
-    trunkline.set_kind, trunkline.remove_kind, trunkline.drop_kind, trunkline.ring_keeper, trunkline.look_again,
-    trunkline.notification_inserted, trunkline.notification_updated, trunkline.notification_deleted, trunkline.notification_truncated,
-    trunkline.check_notification, trunkline.notify, trunkline.notify_many, trunkline.retract, trunkline.mark, trunkline.json_time,
-    trunkline.inbox_apply, trunkline.inbox_keep, trunkline.inbox_fold, trunkline.inbox_counts, trunkline.list_inbox, trunkline.inbox_check,
-    trunkline.grant_notify, trunkline.grant_inbox FROM PUBLIC;
+REVOKE ALL ON FUNCTION trunkline.template_rest, trunkline.fill_template, trunkline.item_text, trunkline.check_kind,
+    trunkline.check_argument, trunkline.kind, trunkline.set_kind, trunkline.remove_kind, trunkline.drop_kind, trunkline.ring_keeper,
+    trunkline.look_again, trunkline.notification_inserted, trunkline.notification_updated, trunkline.notification_deleted,
+    trunkline.notification_truncated, trunkline.check_notification, trunkline.notify, trunkline.notify_many, trunkline.retract,
+    trunkline.mark, trunkline.json_time, trunkline.inbox_apply, trunkline.inbox_clear, trunkline.inbox_due, trunkline.inbox_keep,
+    trunkline.inbox_fold, trunkline.inbox_counts, trunkline.list_inbox, trunkline.inbox_check, trunkline.grant_notify,
+    trunkline.grant_inbox FROM PUBLIC;

@@ -25,7 +25,7 @@ CREATE TABLE trunkline.recipient (
     updated_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 80);
 
-COMMENT ON TABLE trunkline.recipient IS 'Who gets mail, and where. Written by the application, in bulk too, or with trunkline.set_recipient.';
+COMMENT ON TABLE trunkline.recipient IS 'Who gets mail, and where. Written by the application, directly or with set_recipient().';
 
 -- When mail of a kind goes out; kind '' holds for all that have no row of their own.
 CREATE TABLE trunkline.mail_preference (
@@ -87,7 +87,8 @@ CREATE TABLE trunkline.recipient_relation (
 CREATE TABLE trunkline.time_zone (name text COLLATE "C" PRIMARY KEY);
 
 INSERT INTO trunkline.time_zone
-SELECT z.name FROM pg_catalog.pg_timezone_names z WHERE z.name !~ '^(posix|right|SystemV)/' AND z.name NOT IN ('localtime', 'posixrules', 'Factory');
+SELECT z.name FROM pg_catalog.pg_timezone_names z
+WHERE z.name !~ '^(posix|right|SystemV)/' AND z.name NOT IN ('localtime', 'posixrules', 'Factory');
 
 -- unknown_zones(zones) returns those of the zones that are none, each once. POSIX's own notation, which PostgreSQL takes for a zone
 -- (Foo5 is "five hours west of Greenwich"), and abbreviations are none; nor is a name in other letters (europe/berlin).
@@ -117,7 +118,8 @@ BEGIN
     END LOOP;
     IF cardinality(newer) > 0 THEN
         unknown := unknown || ARRAY(
-            SELECT n.zone FROM unnest(newer) n(zone) WHERE NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = n.zone COLLATE "C"));
+            SELECT n.zone FROM unnest(newer) n(zone)
+            WHERE NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = n.zone COLLATE "C"));
     END IF;
     RETURN unknown;
 END
@@ -155,7 +157,8 @@ BEGIN
         WHEN octet_length(address) > 254 THEN
             format('address %s is %s bytes long, more than 254', shown, octet_length(address))
         -- Controls, spaces, and what can't be seen or turns the writing round.
-        WHEN address ~ '[\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]' THEN
+        WHEN address ~ '[\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]'
+        THEN
             format('address %s contains a space, a control character or an invisible one', shown)
         WHEN address ~ '[][()<>,;:"\\]' THEN format('address %s contains one of < > ( ) [ ] , ; : " \', shown)
         WHEN strpos(address, '@') = 0 THEN format('address %s has no "@"', shown)
@@ -166,7 +169,7 @@ BEGIN
         WHEN local ~ '^\.|\.\.|\.$' THEN format('address %s has a dot too many before the "@"', shown)
         WHEN domain = '' THEN format('address %s has nothing after the "@"', shown)
         WHEN domain ~ '^\.|\.\.|\.$' THEN format('address %s has a dot too many after the "@"', shown)
-        WHEN domain ~ '[\u0001-,/:-@[-`{-\u007f]' OR domain ~ '(^|\.)-|-(\.|$)' OR domain ~ '[!-~]{64}' AND domain ~ '(^|\.)[^.]{64}' THEN
+        WHEN domain ~ '[\u0001-,/:-@[-`{-\u007f]' OR domain ~ '(^|\.)-|-(\.|$)' OR domain ~ '(^|\.)[^.]{64}' THEN
             format('address %s has a domain that can''t be', shown)
         WHEN domain ~ '(^|\.)[0-9]+$' THEN format('address %s has a number for a domain', shown)
     END;
@@ -187,7 +190,8 @@ BEGIN
         field := 'email';
         fix := 'Give an address such as ann@example.com, without a name; NULL for none.';
     ELSIF name = '' OR octet_length(name) > 255 OR name COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' THEN
-        field := 'name'; problem := format('name %s is empty, over 255 bytes long or contains a control character', to_json(left(name, 80)));
+        field := 'name';
+        problem := format('name %s is empty, over 255 bytes long or contains a control character', to_json(left(name, 80)));
         fix := 'Give 1 to 255 bytes without control characters; NULL for none.';
     ELSIF octet_length(locale) > 35 OR locale COLLATE "C" !~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$' THEN
         field := 'locale'; problem := format('there is no locale %s', to_json(left(locale, 80)));
@@ -273,8 +277,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION trunkline.keep_recipients();
 CREATE TRIGGER keep_updated AFTER UPDATE ON trunkline.recipient REFERENCING OLD TABLE AS former NEW TABLE AS changed
 FOR EACH STATEMENT EXECUTE FUNCTION trunkline.keep_recipients();
 
--- change_recipient() is the row trigger that notes when what the application says of a recipient was changed. Another address starts
--- without bounces.
+-- change_recipient() is the row trigger that notes when what the application says of a recipient was changed. Another address
+-- starts without bounces.
 CREATE FUNCTION trunkline.change_recipient() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -288,13 +292,16 @@ END
 $$;
 
 CREATE TRIGGER change BEFORE UPDATE ON trunkline.recipient
-FOR EACH ROW WHEN ((OLD.email, OLD.name, OLD.time_zone, OLD.locale) IS DISTINCT FROM (NEW.email, NEW.name, NEW.time_zone, NEW.locale))
+FOR EACH ROW
+WHEN ((OLD.email, OLD.name, OLD.time_zone, OLD.locale) IS DISTINCT FROM (NEW.email, NEW.name, NEW.time_zone, NEW.locale))
 EXECUTE FUNCTION trunkline.change_recipient();
 
 -- set_recipient(user_id, email, name, time_zone, locale) says who a user is to mail: all of it, so what is left out is none.
 --
 -- Where recipients are read from a relation of the application's, it warns that this one isn't. Many at once are better written
--- to trunkline.recipient with one INSERT … ON CONFLICT (user_id) DO UPDATE. Errors: 22023 invalid_parameter_value; COLUMN is the argument.
+-- to trunkline.recipient with one INSERT … ON CONFLICT (user_id) DO UPDATE.
+--
+-- Errors: 22023 invalid_parameter_value; COLUMN is the argument.
 --
 --     SELECT trunkline.set_recipient('ann', 'ann@example.com', 'Ann Lee', 'Europe/Berlin', 'de');
 CREATE FUNCTION trunkline.set_recipient(
@@ -309,7 +316,8 @@ BEGIN
     VALUES (set_recipient.user_id, set_recipient.email, set_recipient.name, set_recipient.time_zone, set_recipient.locale)
     ON CONFLICT (user_id) DO UPDATE SET
         email = excluded.email, name = excluded.name, time_zone = excluded.time_zone, locale = excluded.locale
-    WHERE (r.email, r.name, r.time_zone, r.locale) IS DISTINCT FROM (excluded.email, excluded.name, excluded.time_zone, excluded.locale);
+    WHERE (r.email, r.name, r.time_zone, r.locale)
+          IS DISTINCT FROM (excluded.email, excluded.name, excluded.time_zone, excluded.locale);
     IF EXISTS (SELECT FROM trunkline.recipient_relation) THEN
         RAISE WARNING 'recipients are read from %, and not from trunkline.recipient',
             (SELECT format('%I.%I', l.schema_name, l.relation_name) FROM trunkline.recipient_relation l) USING
@@ -344,7 +352,8 @@ END
 $$;
 
 -- forget_recipient(user_id) removes what is known of a user to mail: address, preferences and mutes. Mail is no longer sent. Their
--- notifications stay: retract removes those. Links in mails sent before still answer, without knowing whom. → whether there was anything.
+-- notifications stay: retract removes those. Links in mails sent before still answer, without knowing whom. → whether there was
+-- anything.
 --
 -- Errors: 22023 invalid_parameter_value.
 --
@@ -372,8 +381,8 @@ END
 $$;
 
 -- recipient_query(schema_name, relation_name, everyone) → the query by which recipients_of reads a relation of the application's:
--- the users in $1, or everyone. It is made of the relation's columns as they are now: user_id and email, and of name, time_zone, locale
--- and active_at what there is.
+-- the users in $1, or everyone. It is made of the relation's columns as they are now: user_id and email, and of name, time_zone,
+-- locale and active_at what there is.
 --
 -- Errors: 42P01 undefined_table, 42703 undefined_column, 42804 datatype_mismatch.
 CREATE FUNCTION trunkline.recipient_query(schema_name text, relation_name text, everyone boolean) RETURNS text
@@ -396,7 +405,8 @@ BEGIN
         WITH RECURSIVE wanted(n, name) AS (
             SELECT * FROM unnest('{1,2,3,4,5,6}'::integer[], '{user_id,email,name,time_zone,locale,active_at}'::text[])
         ), base(n, type) AS (
-            SELECT w.n, a.atttypid FROM wanted w JOIN pg_attribute a ON a.attrelid = relation AND a.attname = w.name AND a.attnum > 0
+            SELECT w.n, a.atttypid
+            FROM wanted w JOIN pg_attribute a ON a.attrelid = relation AND a.attname = w.name AND a.attnum > 0
             UNION ALL
             SELECT b.n, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'
         )
@@ -405,13 +415,13 @@ BEGIN
         ORDER BY w.n
     LOOP
         IF found.type IS NULL AND found.n <= 2 THEN
-            RAISE EXCEPTION '%.% has no column %', quote_ident(schema_name), quote_ident(relation_name), found.name USING
+            RAISE EXCEPTION '% has no column %', relation::regclass, found.name USING
                 ERRCODE = 'undefined_column', COLUMN = found.name,
-                HINT = 'Make a view with the columns user_id and email, and of name, time_zone, locale and active_at what you have.';
+                HINT = 'Make a view with user_id and email, and with what you have of name, time_zone, locale and active_at.';
         ELSIF found.n = 1 AND found.category <> 'S' AND found.type_name NOT IN ('smallint', 'integer', 'bigint', 'uuid')
               OR found.n = 6 AND found.type_name NOT LIKE 'timestamp%'
               OR found.n BETWEEN 2 AND 5 AND found.category NOT IN ('S', 'E') THEN
-            RAISE EXCEPTION 'column % of %.% is of type %', found.name, quote_ident(schema_name), quote_ident(relation_name), found.type_name USING
+            RAISE EXCEPTION 'column % of % is of type %', found.name, relation::regclass, found.type_name USING
                 ERRCODE = 'datatype_mismatch', COLUMN = found.name,
                 HINT = CASE found.n WHEN 1 THEN 'Make it text, an integer or a uuid: a view can cast it.'
                                     WHEN 6 THEN 'Make it a timestamptz (or a timestamp in UTC): a view can cast it.'
@@ -420,7 +430,8 @@ BEGIN
         IF found.n = 1 THEN
             user_type := found.type;
         ELSIF found.n < 6 THEN
-            texts := concat_ws(', ', texts, format(CASE WHEN found.type IS NULL THEN 'NULL::text AS %I' ELSE 'nullif(t.%1$I::text, '''') AS %1$I' END, found.name));
+            texts := concat_ws(', ', texts, format(
+                CASE WHEN found.type IS NULL THEN 'NULL::text AS %I' ELSE 'nullif(t.%1$I::text, '''') AS %1$I' END, found.name));
         ELSIF found.type IS NOT NULL THEN
             moment := CASE WHEN found.type = 'timestamp'::regtype THEN 't.active_at AT TIME ZONE ''UTC''' ELSE 't.active_at' END;
         END IF;
@@ -434,7 +445,8 @@ BEGIN
             't.user_id = ANY (ARRAY(SELECT CASE WHEN u COLLATE "C" ~ ''^(0|-?[1-9][0-9]{0,18})$'' THEN '
             'CASE WHEN u::numeric BETWEEN -9223372036854775808 AND 9223372036854775807 THEN u::bigint END END FROM unnest($1) u))'
         WHEN user_type = 'uuid'::regtype THEN
-            't.user_id = ANY (ARRAY(SELECT CASE WHEN u COLLATE "C" ~ ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'' THEN u::uuid END FROM unnest($1) u))'
+            't.user_id = ANY (ARRAY(SELECT CASE WHEN u COLLATE "C" ~ ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'' THEN u::uuid END '
+            'FROM unnest($1) u))'
         WHEN user_type IN ('text'::regtype, 'varchar'::regtype) THEN 't.user_id = ANY ($1)'
         ELSE 't.user_id::text = ANY ($1)'
     END;
@@ -449,9 +461,9 @@ BEGIN
 END
 $$;
 
--- recipients_of(user_ids) returns who the users are to mail, from wherever recipients are read; with NULL all there are. A user that
--- isn't there has no row, and one that the application's relation has twice has one: with the address that sorts first. What bounced
--- is told only while the address is that one.
+-- recipients_of(user_ids) returns who the users are to mail, from wherever recipients are read; with NULL all there are. A user
+-- that isn't there has no row, and one that the application's relation has twice has one: with the address that sorts first. What
+-- bounced is told only while the address is that one.
 --
 -- Errors: whatever reading the application's relation raises, with a message that says so.
 --
@@ -463,9 +475,11 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     named trunkline.recipient_relation;
-    query text := 'SELECT r.user_id, r.email, r.name, r.time_zone, r.locale, r.active_at, CASE WHEN r.bounced_email = r.email THEN r.bounces ELSE 0 END, '
-                  'CASE WHEN r.bounced_email = r.email THEN r.bounced_at END, CASE WHEN r.bounced_email = r.email THEN r.bounce_reason END '
-                  'FROM trunkline.recipient r';
+    query text := 'SELECT r.user_id, r.email, r.name, r.time_zone, r.locale, r.active_at, '
+                  'CASE WHEN r.bounced_email = r.email THEN r.bounces ELSE 0 END, '
+                  'CASE WHEN r.bounced_email = r.email THEN r.bounced_at END, '
+                  'CASE WHEN r.bounced_email = r.email THEN r.bounce_reason END FROM trunkline.recipient r';
+    relation text;
     message text;
     hint text;
 BEGIN
@@ -475,15 +489,22 @@ BEGIN
         RETURN QUERY EXECUTE query || CASE WHEN user_ids IS NOT NULL THEN ' WHERE r.user_id = ANY ($1)' ELSE '' END USING user_ids;
         RETURN;
     END IF;
+    IF current_setting('trunkline.reading_recipients', true) = 'on' THEN
+        RAISE EXCEPTION 'it is made of recipients_of or recipient_source, which read it' USING
+            ERRCODE = 'invalid_recursion', HINT = 'Make the view of tables of the application''s, or of trunkline.recipient.';
+    END IF;
+    relation := format('%I.%I', named.schema_name, named.relation_name);
     BEGIN
+        PERFORM set_config('trunkline.reading_recipients', 'on', true);
         RETURN QUERY EXECUTE trunkline.recipient_query(named.schema_name, named.relation_name, user_ids IS NULL) USING user_ids;
+        PERFORM set_config('trunkline.reading_recipients', 'off', true);
     EXCEPTION WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-        RAISE EXCEPTION 'recipients can''t be read from %.%: %', quote_ident(named.schema_name), quote_ident(named.relation_name), message USING
+        RAISE EXCEPTION 'recipients can''t be read from %: %', relation, message USING
             ERRCODE = SQLSTATE, HINT = CASE
                 WHEN hint <> '' THEN hint
-                WHEN SQLSTATE = '42501' THEN format('Have its owner run: GRANT USAGE ON SCHEMA %1$I TO %3$I; GRANT SELECT ON %1$I.%2$I TO %3$I',
-                                                    named.schema_name, named.relation_name, current_user)
+                WHEN SQLSTATE = '42501' THEN format('Have its owner run: GRANT USAGE ON SCHEMA %I TO %I; GRANT SELECT ON %s TO %2$I',
+                                                    named.schema_name, current_user, relation)
                 ELSE 'Read it yourself to see what it lacks; SELECT trunkline.recipients_from(''…'') names another one.'
             END;
     END;
@@ -492,14 +513,14 @@ $$;
 
 CREATE VIEW trunkline.recipient_source AS SELECT * FROM trunkline.recipients_of(NULL);
 
-COMMENT ON VIEW trunkline.recipient_source IS 'All recipients, from wherever they are read, for people; programs call recipients_of with the users they mean.';
+COMMENT ON VIEW trunkline.recipient_source IS 'All recipients, from wherever they are read. Programs call recipients_of().';
 
 -- recipients_from(relation) has recipients read from a table or view of the application's, from the next look on, or with NULL from
--- trunkline.recipient again. Its columns are found by name: user_id (text, an integer or a uuid) and email, and if it has them name,
--- time_zone, locale and active_at. trunkline.recipient goes on keeping what touch and bounces write.
+-- trunkline.recipient again. Its columns are found by name: user_id (text, an integer or a uuid) and email, and if it has them
+-- name, time_zone, locale and active_at. trunkline.recipient goes on keeping what touch and bounces write.
 --
--- It is read with the rights of Trunkline's owner, and if it is a view so are the functions in it: name none that you wouldn't trust
--- with these. It is remembered by its name, so it can be dropped and created anew; while it isn't there, mail waits. For
+-- It is read with the rights of Trunkline's owner, and if it is a view, functions in it run with them: name none that you wouldn't
+-- trust with these. It is remembered by its name, so it can be dropped and created anew; while it isn't there, mail waits. For
 -- Trunkline's owner.
 --
 -- Errors: 42P01 undefined_table, 42703 undefined_column, 42804 datatype_mismatch, 42809 wrong_object_type, 42501
@@ -515,7 +536,8 @@ BEGIN
     SELECT n.nspname, c.relname, c.relkind, c.relpersistence INTO named
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
     IF relation IS NOT NULL AND NOT FOUND THEN
-        RAISE EXCEPTION 'there is no relation with the oid %', relation::oid USING ERRCODE = 'undefined_table', HINT = 'Name a table or view.';
+        RAISE EXCEPTION 'there is no relation with the oid %', relation::oid USING
+            ERRCODE = 'undefined_table', HINT = 'Name a table or view.';
     ELSIF named.relkind NOT IN ('r', 'p', 'v', 'm', 'f') OR named.relpersistence = 't'
           OR named.nspname IN ('trunkline', 'pg_catalog', 'information_schema') THEN
         RAISE EXCEPTION 'recipients can''t be read from %', relation USING

@@ -10,11 +10,19 @@ BEGIN
 END
 $$;
 
--- shown(value) → a JSON value for an error's text, not all of it if it is long.
-CREATE FUNCTION trunkline.shown(value jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- refuse_value(field, value, why, fix) raises 22023 for a value that can't be: 'quiet_hours is 7, not an object'. Of a long one it
+-- shows the beginning; NULL is one that is missing.
+CREATE FUNCTION trunkline.refuse_value(field text, value jsonb, why text, fix text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN value IS NULL THEN 'missing' WHEN length(value::text) > 80 THEN left(value::text, 80) || '…' ELSE value::text END
+DECLARE
+    shown text := coalesce(value::text, 'missing');
+BEGIN
+    IF length(shown) > 80 THEN
+        shown := left(shown, 80) || '…';
+    END IF;
+    PERFORM trunkline.refuse_preference(field, concat('is ', shown, why), fix);
+END
 $$;
 
 -- parse_delay(delay) → a duration such as 4h, 1h30m or 2 days, or NULL for what is none.
@@ -52,7 +60,7 @@ DECLARE
     other text;
 BEGIN
     IF jsonb_typeof(value) <> 'object' THEN
-        PERFORM trunkline.refuse_preference(field, format('is %s, not an object', trunkline.shown(value)), fix);
+        PERFORM trunkline.refuse_value(field, value, ', not an object', fix);
     END IF;
     SELECT k INTO other FROM jsonb_object_keys(value) k WHERE k <> ALL (fields) ORDER BY k COLLATE "C" LIMIT 1;
     IF FOUND THEN
@@ -67,8 +75,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF value IS NULL OR jsonb_typeof(value) <> 'string' OR (value #>> '{}') COLLATE "C" !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' THEN
-        PERFORM trunkline.refuse_preference(field, format('is %s, not a time', trunkline.shown(value)),
-                                            'Write a time of day as HH:MM, from 00:00 to 23:59, such as "18:00".');
+        PERFORM trunkline.refuse_value(field, value, ', not a time', 'Write HH:MM, from 00:00 to 23:59, such as "18:00".');
     END IF;
     RETURN (value #>> '{}')::time;
 END
@@ -80,25 +87,26 @@ CREATE FUNCTION trunkline.read_mail_rule(field text, value jsonb, OUT mail text,
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    fix constant text := 'Write {"mail": "at_once"}, {"mail": "after", "delay": "4h"}, {"mail": "daily", "at": "18:00"} or {"mail": "never"}.';
+    fix constant text := 'Write {"mail": "at_once"}, {"mail": "after", "delay": "4h"}, {"mail": "daily", "at": "18:00"} or '
+                         '{"mail": "never"}.';
     rule jsonb;
 BEGIN
     PERFORM trunkline.check_fields(field, value, '{mail,delay,at}');
     rule := jsonb_strip_nulls(value);
     mail := rule ->> 'mail';
     IF mail IS NULL OR mail NOT IN ('at_once', 'after', 'daily', 'never') THEN
-        PERFORM trunkline.refuse_preference(field || '.mail', format('is %s', trunkline.shown(value -> 'mail')), fix);
+        PERFORM trunkline.refuse_value(field || '.mail', value -> 'mail', '', fix);
     ELSIF rule ? 'delay' AND mail <> 'after' THEN
-        PERFORM trunkline.refuse_preference(field || '.delay', format('is %s, but mail is "%s"', trunkline.shown(rule -> 'delay'), mail), fix);
+        PERFORM trunkline.refuse_value(field || '.delay', rule -> 'delay', format(', but mail is "%s"', mail), fix);
     ELSIF rule ? 'at' AND mail <> 'daily' THEN
-        PERFORM trunkline.refuse_preference(field || '.at', format('is %s, but mail is "%s"', trunkline.shown(rule -> 'at'), mail), fix);
+        PERFORM trunkline.refuse_value(field || '.at', rule -> 'at', format(', but mail is "%s"', mail), fix);
     ELSIF mail = 'after' THEN
         IF jsonb_typeof(rule -> 'delay') = 'string' THEN
             delay := trunkline.parse_delay(rule ->> 'delay');
         END IF;
         IF delay IS NULL OR delay NOT BETWEEN '1 min' AND '30 days' OR extract(epoch FROM delay)::numeric % 1 <> 0 THEN
-            PERFORM trunkline.refuse_preference(field || '.delay', format('is %s', trunkline.shown(value -> 'delay')),
-                                                'Write whole seconds from 1m to 720h (30 days), such as "4h" or "1h30m".');
+            PERFORM trunkline.refuse_value(field || '.delay', value -> 'delay', '',
+                                           'Write whole seconds from 1m to 720h (30 days), such as "4h" or "1h30m".');
         END IF;
     ELSIF mail = 'daily' THEN
         daily_at := trunkline.read_time(field || '.at', value -> 'at');
@@ -128,14 +136,17 @@ BEGIN
     BEGIN
         all_of_it := preferences;
     EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-        PERFORM trunkline.refuse_preference('preferences', format('can''t be read: %s', SQLERRM), 'Leave out \u0000, half surrogates and huge numbers.');
+        PERFORM trunkline.refuse_preference('preferences', format('can''t be read: %s', SQLERRM),
+                                            'Leave out \u0000, half surrogates and huge numbers.');
     END;
-    PERFORM trunkline.check_fields('preferences', all_of_it, '{time_zone,quiet_hours,vacation_until,default,kinds,muted_groups,known_kinds}');
-    SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') INTO all_of_it FROM jsonb_each(all_of_it) e WHERE jsonb_typeof(e.value) <> 'null';
+    PERFORM trunkline.check_fields('preferences', all_of_it,
+                                   '{time_zone,quiet_hours,vacation_until,default,kinds,muted_groups,known_kinds}');
+    SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') INTO all_of_it
+    FROM jsonb_each(all_of_it) e WHERE jsonb_typeof(e.value) <> 'null';
 
     part := all_of_it -> 'time_zone';
     IF jsonb_typeof(part) <> 'string' THEN
-        PERFORM trunkline.refuse_preference('time_zone', format('is %s, not a text', trunkline.shown(part)), 'Give a name such as "Europe/Berlin", or null.');
+        PERFORM trunkline.refuse_value('time_zone', part, ', not a text', 'Give a name such as "Europe/Berlin", or null.');
     END IF;
     time_zone := part #>> '{}';
     IF cardinality(trunkline.unknown_zones(ARRAY[time_zone])) > 0 THEN
@@ -148,8 +159,9 @@ BEGIN
         quiet_from := trunkline.read_time('quiet_hours.from', part -> 'from');
         quiet_to := trunkline.read_time('quiet_hours.to', part -> 'to');
         IF quiet_from = quiet_to THEN
-            PERFORM trunkline.refuse_preference('quiet_hours', format('last from %s to %1$s, which is all day or not at all', to_char(quiet_from, 'HH24:MI')),
-                                                'Choose another end; null for none, or {"mail": "never"} as default to get no mail.');
+            PERFORM trunkline.refuse_preference(
+                'quiet_hours', format('last from %s to %1$s, which is all day or not at all', to_char(quiet_from, 'HH24:MI')),
+                'Choose another end; null for none, or {"mail": "never"} as default to get no mail.');
         END IF;
     END IF;
 
@@ -164,11 +176,11 @@ BEGIN
             vacation_until := NULL;
         END;
         IF vacation_until IS NULL THEN
-            PERFORM trunkline.refuse_preference('vacation_until', format('is %s, not a moment', trunkline.shown(part)),
-                                                'Write it with its offset, such as "2027-01-07T00:00:00Z" or "2027-01-07T08:00:00+01:00".');
+            PERFORM trunkline.refuse_value('vacation_until', part, ', not a moment',
+                                           'Write it with its offset, as "2027-01-07T00:00:00Z" or "2027-01-07T08:00:00+01:00".');
         ELSIF vacation_until > clock_timestamp() + interval '10 years' THEN
-            PERFORM trunkline.refuse_preference('vacation_until', format('is %s, more than ten years away', trunkline.shown(part)),
-                                                'Give {"mail": "never"} as default to get no mail any more.');
+            PERFORM trunkline.refuse_value('vacation_until', part, ', more than ten years away',
+                                           'Give {"mail": "never"} as default to get no mail any more.');
         END IF;
     END IF;
 
@@ -179,16 +191,19 @@ BEGIN
     END IF;
     part := coalesce(all_of_it -> 'kinds', '{}');
     IF jsonb_typeof(part) <> 'object' THEN
-        PERFORM trunkline.refuse_preference('kinds', format('is %s, not an object', trunkline.shown(part)), 'Write {"mention": {"mail": "at_once"}}, with a rule for each kind.');
+        PERFORM trunkline.refuse_value('kinds', part, ', not an object',
+                                       'Write {"mention": {"mail": "at_once"}}, with a rule for each kind.');
     END IF;
     n := (SELECT count(*) FROM jsonb_object_keys(part));
     IF n > 200 THEN
-        PERFORM trunkline.refuse_preference('kinds', format('has %s rules, more than 200', n), 'Leave out those that are like the default.');
+        PERFORM trunkline.refuse_preference('kinds', format('has %s rules, more than 200', n),
+                                            'Leave out those that are like the default.');
     END IF;
     FOR name IN SELECT k FROM jsonb_object_keys(part) k ORDER BY k COLLATE "C" LOOP
         IF octet_length(name) NOT BETWEEN 1 AND 64 OR name COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
-            PERFORM trunkline.refuse_preference('kinds', format('has a rule for %s, which can''t be a kind', to_json(left(name, 80))),
-                                                'A kind is 1 to 64 bytes without control characters.');
+            PERFORM trunkline.refuse_preference(
+                'kinds', format('has a rule for %s, which can''t be a kind', to_json(left(name, 80))),
+                'A kind is 1 to 64 bytes without control characters.');
         END IF;
         SELECT rules || ROW(NULL, name, r.mail, r.delay, r.daily_at)::trunkline.mail_preference INTO rules
         FROM trunkline.read_mail_rule('kinds.' || name, part -> name) r;
@@ -196,13 +211,15 @@ BEGIN
 
     part := coalesce(all_of_it -> 'muted_groups', '[]');
     IF jsonb_typeof(part) <> 'array' OR jsonb_path_exists(part, 'strict $[*] ? (@.type() <> "string")', silent => true) THEN
-        PERFORM trunkline.refuse_preference('muted_groups', format('is %s, not a list of texts', trunkline.shown(part)), 'Write ["project:7"], or [] for none.');
+        PERFORM trunkline.refuse_value('muted_groups', part, ', not a list of texts', 'Write ["project:7"], or [] for none.');
     END IF;
     muted := ARRAY(SELECT DISTINCT g COLLATE "C" FROM jsonb_array_elements_text(part) g ORDER BY 1);
     IF cardinality(muted) > 1000 THEN
-        PERFORM trunkline.refuse_preference('muted_groups', format('has %s groups, more than 1000', cardinality(muted)), 'Switch off a kind instead.');
+        PERFORM trunkline.refuse_preference('muted_groups', format('has %s groups, more than 1000', cardinality(muted)),
+                                            'Switch off a kind instead.');
     END IF;
-    SELECT g INTO name FROM unnest(muted) g WHERE octet_length(g) NOT BETWEEN 1 AND 255 OR g COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' LIMIT 1;
+    SELECT g INTO name FROM unnest(muted) g
+    WHERE octet_length(g) NOT BETWEEN 1 AND 255 OR g COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' LIMIT 1;
     IF FOUND THEN
         PERFORM trunkline.refuse_preference('muted_groups', format('has %s, which can''t be a group', to_json(left(name, 80))),
                                             'A group is 1 to 255 bytes without control characters.');
@@ -237,7 +254,8 @@ BEGIN
     INSERT INTO trunkline.mail_setting AS s (user_id, time_zone, quiet_from, quiet_to, vacation_until)
     VALUES (set_preferences.user_id, wanted.time_zone, wanted.quiet_from, wanted.quiet_to, wanted.vacation_until)
     ON CONFLICT (user_id) DO UPDATE SET
-        time_zone = excluded.time_zone, quiet_from = excluded.quiet_from, quiet_to = excluded.quiet_to, vacation_until = excluded.vacation_until
+        time_zone = excluded.time_zone, quiet_from = excluded.quiet_from, quiet_to = excluded.quiet_to,
+        vacation_until = excluded.vacation_until
     WHERE (s.time_zone, s.quiet_from, s.quiet_to, s.vacation_until)
           IS DISTINCT FROM (excluded.time_zone, excluded.quiet_from, excluded.quiet_to, excluded.vacation_until);
     changed := FOUND;
@@ -251,7 +269,8 @@ BEGIN
     changed := changed OR FOUND;
     DELETE FROM trunkline.mute m WHERE m.user_id = set_preferences.user_id COLLATE "C" AND m."group" <> ALL (wanted.muted);
     changed := changed OR FOUND;
-    INSERT INTO trunkline.mute (user_id, "group") SELECT set_preferences.user_id, g FROM unnest(wanted.muted) g ON CONFLICT DO NOTHING;
+    INSERT INTO trunkline.mute (user_id, "group")
+    SELECT set_preferences.user_id, g FROM unnest(wanted.muted) g ON CONFLICT DO NOTHING;
     IF changed OR FOUND THEN
         PERFORM trunkline.wake_digest(ARRAY[set_preferences.user_id]);
     END IF;
@@ -284,12 +303,12 @@ BEGIN
             'time_zone', s.time_zone,
             'quiet_hours', CASE WHEN s.quiet_from IS NOT NULL THEN
                 json_build_object('from', to_char(s.quiet_from, 'HH24:MI'), 'to', to_char(s.quiet_to, 'HH24:MI')) END,
-            'vacation_until', regexp_replace(to_char(s.vacation_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '\.?0{1,6}$', '')
-                || CASE WHEN s.vacation_until IS NOT NULL THEN 'Z' END,
+            'vacation_until', regexp_replace(trunkline.json_time(s.vacation_until), '\.?0{1,6}Z$', 'Z'),
             'default', (SELECT trunkline.mail_rule(p.mail, p.delay, p.daily_at) FROM trunkline.mail_preference p
                         WHERE p.user_id = preferences.user_id COLLATE "C" AND p.kind = ''),
-            'kinds', (SELECT coalesce(json_object_agg(p.kind, trunkline.mail_rule(p.mail, p.delay, p.daily_at) ORDER BY p.kind), '{}')
-                      FROM trunkline.mail_preference p WHERE p.user_id = preferences.user_id COLLATE "C" AND p.kind <> ''),
+            'kinds', (
+                SELECT coalesce(json_object_agg(p.kind, trunkline.mail_rule(p.mail, p.delay, p.daily_at) ORDER BY p.kind), '{}')
+                FROM trunkline.mail_preference p WHERE p.user_id = preferences.user_id COLLATE "C" AND p.kind <> ''),
             'muted_groups', (SELECT coalesce(json_agg(m."group" ORDER BY m."group"), '[]') FROM trunkline.mute m
                              WHERE m.user_id = preferences.user_id COLLATE "C"),
             'known_kinds', (
@@ -302,8 +321,9 @@ BEGIN
 END
 $$;
 
--- new_unsubscribe_token(hash, user_id, kinds) keeps the SHA-256 of a token that a mail to the user has in its links. With it anybody
--- can switch off mail of these kinds, or all of the user's, and nothing else.
+-- new_unsubscribe_token(hash, user_id, kinds) keeps the SHA-256 of a token that a mail to the user has in its links. With it
+-- anybody can switch off mail of these kinds, or all of the user's, and nothing else. For mails of an application's own: the digest
+-- worker keeps its own tokens.
 --
 -- Errors: 22023 invalid_parameter_value; 23505 unique_violation.
 CREATE FUNCTION trunkline.new_unsubscribe_token(hash bytea, user_id text, kinds text[]) RETURNS void
@@ -323,8 +343,8 @@ END
 $$;
 
 -- unsubscribe_offer(hash) returns what the token with this SHA-256 can switch off: whose mail (user_id, '' if the user was
--- forgotten), and which kinds of it, as JSON: [{"name": "mention", "title": "You were mentioned"}]. Changes nothing. No row: there is no
--- such token.
+-- forgotten), and which kinds of it, as JSON: [{"name": "mention", "title": "You were mentioned"}]. Changes nothing. No row: there
+-- is no such token.
 CREATE FUNCTION trunkline.unsubscribe_offer(hash bytea) RETURNS TABLE (user_id text, kinds json)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -335,8 +355,8 @@ AS $$
 $$;
 
 -- unsubscribe_mail(hash, kind) switches off mail of a kind, or all mail (NULL), for the user whose token has this SHA-256. The same
--- again gives the same answer, and so does a token of a user who was forgotten. What the user chooses later counts. → no row if there is
--- no such token; done is false if the kind isn't among the token's.
+-- again gives the same answer, and so does a token of a user who was forgotten. What the user chooses afterwards counts. → no row
+-- if there is no such token; done is false if the kind isn't among the token's.
 --
 --     SELECT * FROM trunkline.unsubscribe_mail(sha256('…'), 'mention');
 CREATE FUNCTION trunkline.unsubscribe_mail(hash bytea, kind text DEFAULT NULL) RETURNS TABLE (user_id text, done boolean)
@@ -354,11 +374,13 @@ BEGIN
     done := kind IS NULL OR kind = ANY (token.kinds);
     IF done AND user_id <> '' THEN
         -- The row that set_preferences locks first.
-        INSERT INTO trunkline.mail_setting AS s (user_id) VALUES (token.user_id) ON CONFLICT (user_id) DO UPDATE SET user_id = s.user_id WHERE false;
+        INSERT INTO trunkline.mail_setting AS s (user_id) VALUES (token.user_id)
+        ON CONFLICT (user_id) DO UPDATE SET user_id = s.user_id WHERE false;
         IF kind IS NULL THEN
             DELETE FROM trunkline.mail_preference p WHERE p.user_id = token.user_id AND p.kind <> '';
         END IF;
-        INSERT INTO trunkline.mail_preference AS p (user_id, kind, mail) VALUES (token.user_id, coalesce(unsubscribe_mail.kind, ''), 'never')
+        INSERT INTO trunkline.mail_preference AS p (user_id, kind, mail)
+        VALUES (token.user_id, coalesce(unsubscribe_mail.kind, ''), 'never')
         ON CONFLICT (user_id, kind) DO UPDATE SET mail = 'never', delay = NULL, daily_at = NULL WHERE p.mail <> 'never';
         UPDATE trunkline.unsubscribe_token t SET used_at = clock_timestamp() WHERE t.hash = token.hash AND t.used_at IS NULL;
     END IF;
@@ -366,8 +388,8 @@ BEGIN
 END
 $$;
 
--- forget_tokens(before, most) removes tokens made before a moment, the oldest first, at most so many, and returns how many. Links in
--- mails older than that no longer work.
+-- forget_tokens(before, most) removes tokens made before a moment, the oldest first, at most so many, and returns how many. Links
+-- in mails older than that no longer work.
 --
 --     SELECT trunkline.forget_tokens(now() - interval '400 days');
 CREATE FUNCTION trunkline.forget_tokens(before timestamptz, most integer DEFAULT 1000) RETURNS bigint
@@ -375,15 +397,16 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     WITH removed AS (
         DELETE FROM trunkline.unsubscribe_token WHERE hash = ANY (ARRAY(
-            SELECT t.hash FROM trunkline.unsubscribe_token t WHERE t.created_at < before ORDER BY t.created_at LIMIT most FOR UPDATE SKIP LOCKED
+            SELECT t.hash FROM trunkline.unsubscribe_token t
+            WHERE t.created_at < before ORDER BY t.created_at LIMIT most FOR UPDATE SKIP LOCKED
         ))
         RETURNING 1
     )
     SELECT count(*) FROM removed
 $$;
 
--- grant_recipients(role) lets an existing role say who recipients are and what they prefer, for any user: what an application's own role
--- needs. For Trunkline's owner.
+-- grant_recipients(role) lets an existing role say who recipients are and what they prefer, for any user: what an application's own
+-- role needs. For Trunkline's owner.
 --
 --     SELECT trunkline.grant_recipients('app');
 CREATE FUNCTION trunkline.grant_recipients(role regrole) RETURNS void
@@ -393,13 +416,13 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA trunkline TO %s', role);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON trunkline.recipient TO %s', role);
     EXECUTE format('GRANT SELECT ON trunkline.time_zone TO %s', role);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.set_recipient, trunkline.forget_recipient, trunkline.touch, trunkline.preferences, '
-                   'trunkline.set_preferences, trunkline.new_unsubscribe_token, trunkline.email_problem TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.set_recipient, trunkline.forget_recipient, trunkline.touch, '
+                   'trunkline.preferences, trunkline.set_preferences, trunkline.new_unsubscribe_token, trunkline.email_problem TO %s', role);
 END
 $$;
 
--- grant_inbox(role), as before, and what users prefer and do: preferences, activity, links that unsubscribe. A role that was granted
--- before this version needs the call again, or grant_serve.
+-- grant_inbox(role), as before, and what users prefer and do: preferences, activity, links that unsubscribe. A role that was
+-- granted before this version needs the call again, or that of grant_serve.
 CREATE OR REPLACE FUNCTION trunkline.grant_inbox(role regrole) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -407,12 +430,12 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA trunkline TO %s', role);
     EXECUTE format('GRANT SELECT ON trunkline.kind TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION trunkline.mark, trunkline.list_inbox, trunkline.inbox_counts, trunkline.inbox_fold, '
-                   'trunkline.inbox_keep, trunkline.inbox_check, trunkline.item_text, trunkline.preferences, trunkline.set_preferences, '
-                   'trunkline.touch, trunkline.unsubscribe_offer, trunkline.unsubscribe_mail TO %s', role);
+                   'trunkline.inbox_keep, trunkline.inbox_check, trunkline.item_text, trunkline.preferences, '
+                   'trunkline.set_preferences, trunkline.touch, trunkline.unsubscribe_offer, trunkline.unsubscribe_mail TO %s', role);
 END
 $$;
 
-REVOKE ALL ON FUNCTION trunkline.refuse_preference, trunkline.shown, trunkline.parse_delay, trunkline.delay_text, trunkline.check_fields,
-    trunkline.read_time, trunkline.read_mail_rule, trunkline.read_preferences, trunkline.set_preferences, trunkline.mail_rule,
+REVOKE ALL ON FUNCTION trunkline.refuse_preference, trunkline.refuse_value, trunkline.parse_delay, trunkline.delay_text,
+    trunkline.check_fields, trunkline.read_time, trunkline.read_mail_rule, trunkline.read_preferences, trunkline.set_preferences, trunkline.mail_rule,
     trunkline.preferences, trunkline.new_unsubscribe_token, trunkline.unsubscribe_offer, trunkline.unsubscribe_mail,
     trunkline.forget_tokens, trunkline.grant_recipients FROM PUBLIC;

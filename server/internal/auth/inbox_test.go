@@ -12,7 +12,8 @@ import (
 
 // Names that are easily taken for one another, by people or by programs that fold, trim, split or normalise them.
 var lookAlikes = []string{
-	"a", "A", "a:b", "b", "a ", " a", "a*", "*", "%", "a%", "a_", "inbox:a", ":a", "a:", ":", "á", "a\u0301", "а" /* Cyrillic */, "ａ", "a\u200b", "a/b", `a\`,
+	"a", "A", "a:b", "b", "a ", " a", "a*", "*", "%", "a%", "a_", "inbox:a", ":a", "a:", ":", "á", "a\u0301", "а" /* Cyrillic */, "ａ",
+	"a\u200b", "a/b", `a\`,
 	"ß", "ss", "ﬁ", "fi", "null", "undefined", "0", "00", strings.Repeat("x", 248), strings.Repeat("x", 249),
 }
 
