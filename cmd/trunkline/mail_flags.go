@@ -40,7 +40,7 @@ type mailFlags struct {
 	DKIMKey         string `name:"dkim-key" placeholder:"FILE" type:"path" help:"Sign mails with this private key (RSA or Ed25519), in PEM."`
 	DKIMDomain      string `name:"dkim-domain" placeholder:"DOMAIN" help:"Domain that signs. Default: the sender's."`
 	DKIMSelector    string `name:"dkim-selector" placeholder:"NAME" default:"trunkline" help:"Selector under which the domain publishes the key. Default: trunkline."`
-	DailyCap        int    `placeholder:"N" default:"10" help:"Mail nobody more than N times in 24 hours; -1: no limit. Default: 10."`
+	DailyCap        int    `placeholder:"N" default:"10" help:"Mail nobody more than N times in 24 hours, up to 1,000; 0: no limit. Default: 10."`
 	Uncertain       string `enum:"resend,park" default:"resend" placeholder:"WHAT" help:"What to do when the connection breaks just as a mail was handed over: resend it under the same Message-ID (the default), or park it for you to decide."`
 }
 
@@ -136,8 +136,12 @@ func (f *mailFlags) rules(log *slog.Logger) (*mailing, error) {
 
 // options are the worker's.
 func (f *mailFlags) options(renderer *mail.Renderer, log *slog.Logger) digest.Options {
+	dailyCap := f.DailyCap
+	if dailyCap == 0 {
+		dailyCap = -1 // no such rule
+	}
 	return digest.Options{
-		Renderer: renderer, Logger: log, Zone: f.MailTimeZone, Rules: digest.Rules{DailyCap: f.DailyCap}, Uncertain: digest.Policy(f.Uncertain),
+		Renderer: renderer, Logger: log, Zone: f.MailTimeZone, Rules: digest.Rules{DailyCap: dailyCap}, Uncertain: digest.Policy(f.Uncertain),
 	}
 }
 
