@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,11 @@ func fullNamespace() trunkline.Namespace {
 	}
 }
 
-var trunklines = trunkline.Namespace{Name: "trunkline", AuthorizeCache: 10 * time.Second, AuthorizeTimeout: time.Second, Retention: 7 * 24 * time.Hour}
+// What every database has.
+var (
+	inboxes    = trunkline.Namespace{Name: "inbox", AuthorizeCache: 10 * time.Second, AuthorizeTimeout: time.Second, Retention: 24 * time.Hour}
+	trunklines = trunkline.Namespace{Name: "trunkline", AuthorizeCache: 10 * time.Second, AuthorizeTimeout: time.Second, Retention: 7 * 24 * time.Hour}
+)
 
 func TestNamespacesAreStored(t *testing.T) {
 	t.Parallel()
@@ -57,7 +62,7 @@ func TestNamespacesAreStored(t *testing.T) {
 	}
 	want := func(want ...trunkline.Namespace) {
 		t.Helper()
-		if diff := cmp.Diff(append(want, trunklines), read()); diff != "" {
+		if diff := cmp.Diff(slices.Concat([]trunkline.Namespace{inboxes}, want, []trunkline.Namespace{trunklines}), read()); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -103,8 +108,8 @@ func TestNamespacesAreStored(t *testing.T) {
 	// Months and years, as SQL may set them.
 	exec(t, conn, "INSERT INTO trunkline.namespace (name, retention) VALUES ('m', '1 month'), ('y', '100 years')")
 	namespaces := read()
-	if namespaces[0].Retention != 30*24*time.Hour || namespaces[2].Retention < 36500*24*time.Hour {
-		t.Errorf("a month is %v, 100 years are %v", namespaces[0].Retention, namespaces[2].Retention)
+	if namespaces[1].Retention != 30*24*time.Hour || namespaces[3].Retention < 36500*24*time.Hour {
+		t.Errorf("a month is %v, 100 years are %v", namespaces[1].Retention, namespaces[3].Retention)
 	}
 }
 
@@ -222,7 +227,7 @@ func TestNamespacesAreFollowedLive(t *testing.T) {
 		if diff := cmp.Diff(full, e.Namespace("project:42")); diff != "" {
 			t.Error(diff)
 		}
-		if diff := cmp.Diff([]trunkline.Namespace{full, trunklines}, e.Namespaces()); diff != "" {
+		if diff := cmp.Diff([]trunkline.Namespace{inboxes, full, trunklines}, e.Namespaces()); diff != "" {
 			t.Error(diff)
 		}
 		if n := e.Namespace("news"); n != (trunkline.Namespace{Name: "default"}) {

@@ -3,7 +3,6 @@ package digest
 import (
 	"net/mail"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -42,7 +41,18 @@ func addressProblem(address string) string {
 	return ""
 }
 
-func unseen(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == '\u034f' }
+// unseen tells what can't be seen in an address, or turns its writing round.
+func unseen(r rune) bool {
+	switch {
+	case r <= ' ', r >= 0x7f && r <= 0xa0, r >= 0x2000 && r <= 0x200f, r >= 0x2028 && r <= 0x202f, r >= 0x205f && r <= 0x206f:
+		return true
+	}
+	switch r {
+	case 0xad, 0x34f, 0x61c, 0x1680, 0x180e, 0x3000, 0xfeff:
+		return true
+	}
+	return false
+}
 
 func misplacedDot(s string) bool {
 	return strings.HasPrefix(s, ".") || strings.HasSuffix(s, ".") || strings.Contains(s, "..")

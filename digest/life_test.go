@@ -86,24 +86,24 @@ func (l *life) pool(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-// A moment in a conversation with a mail server, at which a worker can be killed from outside.
-type moment string
+// A stage of a conversation with a mail server, at which a worker can be killed from outside.
+type stage string
 
 const (
-	onConnect   moment = "connected"
-	onMail      moment = "MAIL"
-	onRcpt      moment = "RCPT"
-	onData      moment = "DATA"
-	onText      moment = "text"       // within the mail
-	onDot       moment = "dot"        // the server doesn't get it
-	behindDot   moment = "behind dot" // the server gets it, and we don't get its answer
-	onAnswer    moment = "answer"     // we have got the answer
-	afterAnswer moment = "RSET"       // or whatever comes next
+	onConnect   stage = "connected"
+	onMail      stage = "MAIL"
+	onRcpt      stage = "RCPT"
+	onData      stage = "DATA"
+	onText      stage = "text"       // within the mail
+	onDot       stage = "dot"        // the server doesn't get it
+	behindDot   stage = "behind dot" // the server gets it, and we don't get its answer
+	onAnswer    stage = "answer"     // we have got the answer
+	afterAnswer stage = "RSET"       // or whatever comes next
 )
 
-// through forwards connections to a mail server until the life ends. At each moment of each conversation it calls at, which may
+// through forwards connections to a mail server until the life ends. At each stage of each conversation it calls at, which may
 // kill: what hasn't been forwarded by then never is.
-func (l *life) through(t testing.TB, server string, at func(moment)) (address string) {
+func (l *life) through(t testing.TB, server string, at func(stage)) (address string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -135,7 +135,7 @@ func (l *life) through(t testing.TB, server string, at func(moment)) (address st
 	return listener.Addr().String()
 }
 
-func (l *life) forward(client, upstream net.Conn, at func(moment)) {
+func (l *life) forward(client, upstream net.Conn, at func(stage)) {
 	var both sync.WaitGroup
 	stop := func() {
 		_ = client.Close()
@@ -210,10 +210,10 @@ func (l *life) forward(client, upstream net.Conn, at func(moment)) {
 }
 
 // sender sends by SMTP through a life.
-func (l *life) sender(t testing.TB, server *smtptest.Server, connections int, at func(moment)) mail.Sender {
+func (l *life) sender(t testing.TB, server *smtptest.Server, connections int, at func(stage)) mail.Sender {
 	t.Helper()
 	if at == nil {
-		at = func(moment) {}
+		at = func(stage) {}
 	}
 	options, err := smtp.ParseURL("smtp://" + l.through(t, server.Address(), at) + "?tls=none")
 	if err != nil {

@@ -204,3 +204,26 @@ func TestABusyDayIsNoMoreThanTheCap(t *testing.T) {
 		t.Errorf("%d mails in three days, want 30", len(f.mails))
 	}
 }
+
+// The table in docs/digests.md.
+func TestAMondayOfAnns(t *testing.T) {
+	t.Parallel()
+	f := follower{user: ann(func(c *Candidate) { c.Items = nil }, prefers("news", daily(18, 0))), when: map[int64]time.Time{}}
+	for i, item := range []struct{ kind, created string }{
+		{"comment", "2026-01-05 09:00"}, {"news", "2026-01-05 10:00"}, {"comment", "2026-01-05 12:50"}, {"comment", "2026-01-05 17:00"},
+	} {
+		for !f.next.IsZero() && f.next.Before(berlin(item.created)) {
+			f.look(t, f.next)
+		}
+		f.arrive(Item{ID: int64(i + 1), Seq: int64(i + 1), Kind: item.kind, CreatedAt: berlin(item.created)})
+	}
+	for !f.next.IsZero() {
+		f.look(t, f.next)
+	}
+	want := map[int64]time.Time{
+		1: berlin("2026-01-05 13:00"), 2: berlin("2026-01-05 18:00"), 3: berlin("2026-01-05 13:00"), 4: berlin("2026-01-05 18:00"),
+	}
+	if diff := cmp.Diff(want, f.when); diff != "" {
+		t.Errorf("mailed (-want +got):\n%s", diff)
+	}
+}

@@ -50,7 +50,7 @@ func startOpenNode(t testing.TB, database string, flags ...string) *node {
 
 func launch(t testing.TB, database string, flags []string) *node {
 	t.Helper()
-	n := &node{t: t, port: freePort(t), database: database, flags: flags}
+	n := &node{t: t, port: freePort(t), database: database, flags: append([]string{"--data-dir", t.TempDir()}, flags...)}
 	n.start(t)
 	n.settle(t)
 	t.Cleanup(func() {

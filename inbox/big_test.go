@@ -30,7 +30,8 @@ func TestNotifyTenThousandUsers(t *testing.T) {
 		}
 	}
 	eventually(t, "all are placed", func() bool { return in.Stats().Placed == 10_000 })
-	if n := scan[int](t, conn, "SELECT count(*) FROM trunkline.inbox WHERE unread = 1 AND unseen = 1 AND last_seq = 1 AND version = 1"); n != 10_000 {
+	const right = "SELECT count(*) FROM trunkline.inbox WHERE unread = 1 AND unseen = 1 AND last_seq = 1 AND version = 1"
+	if n := scan[int](t, conn, right); n != 10_000 {
 		t.Errorf("%d inboxes are right", n)
 	}
 	if n := scan[int](t, conn, "SELECT count(*) FROM trunkline.message WHERE channel LIKE 'inbox:user %'"); n != 10_000 {
@@ -45,7 +46,8 @@ func TestNotifyTenThousandUsers(t *testing.T) {
 		}
 	}
 	eventually(t, "all are folded", func() bool {
-		return scan[bool](t, conn, "SELECT NOT EXISTS (SELECT FROM trunkline.inbox_change) AND NOT EXISTS (SELECT FROM trunkline.inbox WHERE unread > 0 OR unseen > 0)")
+		return scan[bool](t, conn, `SELECT NOT EXISTS (SELECT FROM trunkline.inbox_change)
+			AND NOT EXISTS (SELECT FROM trunkline.inbox WHERE unread > 0 OR unseen > 0)`)
 	})
 }
 
@@ -116,8 +118,10 @@ func TestDataAtTheLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := pushOf(t, m)
-		if len(m.Payload) > 140<<10 || len(p.Added) == 0 || len(p.Added) > 2 || p.More != (p.Unread-unread > len(p.Added)) || int(p.Added[0].Seq) != p.Unread {
-			t.Fatalf("a push of %d bytes with %d of %d, more: %v", len(m.Payload), len(p.Added), p.Unread-unread, p.More)
+		arrived := p.Unread - unread
+		fits := len(m.Payload) <= 140<<10 && len(p.Added) > 0 && len(p.Added) <= 2
+		if !fits || p.More != (arrived > len(p.Added)) || int(p.Added[0].Seq) != p.Unread {
+			t.Fatalf("a push of %d bytes with %d of %d, more: %v", len(m.Payload), len(p.Added), arrived, p.More)
 		}
 		unread = p.Unread
 	}

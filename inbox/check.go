@@ -14,14 +14,15 @@ type Drift struct {
 	CountedUnseen, CountedUnread int
 }
 
-// Check counts the items of all users, which reads them all, and returns the users whose counts disagree, in one snapshot: nobody, or
-// something has written to Trunkline's tables behind its back. With repair it sets their counts right and publishes them.
+// Check counts the items of all users, which reads them all, and returns the users whose counts disagree, in one snapshot: nobody,
+// or something has written to Trunkline's tables behind its back. With repair it sets their counts right and publishes them.
 //
 // Errors: *[trunkline.PrivilegeError] if the role may not; *[trunkline.SchemaError].
 func (i *Inbox) Check(ctx context.Context, repair bool) ([]Drift, error) {
 	var drifts []Drift
 	err := i.inTx(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, "SELECT user_id, unseen, unread, counted_unseen, counted_unread FROM trunkline.inbox_check($1) ORDER BY user_id", repair)
+		const sql = "SELECT user_id, unseen, unread, counted_unseen, counted_unread FROM trunkline.inbox_check($1) ORDER BY user_id"
+		rows, err := tx.Query(ctx, sql, repair)
 		if err == nil {
 			drifts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Drift])
 		}

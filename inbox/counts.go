@@ -13,7 +13,8 @@ func (i *Inbox) Counts(ctx context.Context, user string) (Counts, error) {
 		return Counts{}, err
 	}
 	var c Counts
-	err := i.pool.QueryRow(ctx, "SELECT unseen, unread, version FROM trunkline.inbox_counts($1)", user).Scan(&c.Unseen, &c.Unread, &c.Version)
+	err := i.pool.QueryRow(ctx, "SELECT unseen, unread, version FROM trunkline.inbox_counts($1)", user).
+		Scan(&c.Unseen, &c.Unread, &c.Version)
 	if err != nil {
 		return Counts{}, i.withRole(ctx, fmt.Errorf("read the counts of %q: %w", clip(user), explain(err, "user_id", grantInbox)))
 	}

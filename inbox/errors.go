@@ -48,8 +48,8 @@ type explained struct {
 func (e *explained) Error() string   { return e.text }
 func (e *explained) Unwrap() []error { return []error{e.means, e.cause} }
 
-// explain says what an error means of one of the inbox's SQL functions, which raise for arguments only, naming the one in COLUMN and
-// the way out in HINT. argument is the one to name if the function doesn't; grant is what lets a role call it.
+// explain says what an error means of one of the inbox's SQL functions, which raise for arguments only, naming the one in COLUMN
+// and the way out in HINT. argument is the one to name if the function doesn't; grant is what lets a role call it.
 func explain(err error, argument, grant string) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

@@ -25,16 +25,16 @@ type Kind struct {
 	// Nil: four hours.
 	Delay *time.Duration `json:"delay"`
 	// Authorize names the application's function (user_id text, "group" text, action text) → boolean, which is asked with the action
-	// mail before anything is mailed whether the user may still see the group. "": it isn't asked. It is looked up as the caller would;
-	// choosing one takes grant_admin.
+	// mail before anything is mailed whether the user may still see the group. "": it isn't asked. It is looked up as the caller
+	// would; choosing one takes grant_admin.
 	Authorize string `json:"authorize"`
 }
 
-// SetKind registers a kind, or replaces all that is registered of it. Inside a transaction it takes effect when that commits, also on
-// notifications that are there already.
+// SetKind registers a kind, or replaces all that is registered of it. Inside a transaction it takes effect when that commits, also
+// on notifications that are there already.
 //
-// Errors: *[trunkline.ArgumentError] for what can't be, such as a template with an unclosed brace; *[trunkline.PrivilegeError] if the
-// role may not notify, or would change Authorize without grant_admin; *[trunkline.SchemaError].
+// Errors: *[trunkline.ArgumentError] for what can't be, such as a template with an unclosed brace; *[trunkline.PrivilegeError] if
+// the role may not notify, or would change Authorize without grant_admin; *[trunkline.SchemaError].
 func SetKind(ctx context.Context, db trunkline.Tx, kind Kind) error {
 	if err := checkKind("name", kind.Name); err != nil {
 		return err
@@ -44,8 +44,9 @@ func SetKind(ctx context.Context, db trunkline.Tx, kind Kind) error {
 	} {
 		if !utf8.ValidString(text.value) || strings.ContainsRune(text.value, 0) {
 			return &trunkline.ArgumentError{
-				Argument: text.argument, Problem: fmt.Sprintf("%s of kind %q is not UTF-8 or contains a NUL: %q", text.argument, kind.Name, clip(text.value)),
-				Fix: "Write it in UTF-8",
+				Argument: text.argument,
+				Problem:  fmt.Sprintf("%s of kind %q is not UTF-8 or contains a NUL: %q", text.argument, kind.Name, clip(text.value)),
+				Fix:      "Write it in UTF-8",
 			}
 		}
 	}
@@ -57,8 +58,8 @@ func SetKind(ctx context.Context, db trunkline.Tx, kind Kind) error {
 	return nil
 }
 
-// RemoveKind forgets a kind: its notifications stay, and have the defaults of one that isn't registered. Errors: those of [SetKind];
-// one that is [trunkline.ErrNotFound] if there is no such kind.
+// RemoveKind forgets a kind: its notifications stay, and have the defaults of one that isn't registered. Errors: those of
+// [SetKind]; one that is [trunkline.ErrNotFound] if there is no such kind.
 func RemoveKind(ctx context.Context, db trunkline.Tx, name string) error {
 	if err := checkKind("name", name); err != nil {
 		return err

@@ -63,8 +63,8 @@ func (i *Inbox) List(ctx context.Context, user string, opts ListOptions) (Page, 
 
 // readPage reads a page and the counts with one statement, that is, from one snapshot.
 func (i *Inbox) readPage(ctx context.Context, user string, opts ListOptions) (Page, error) {
-	const sql = `SELECT c.unseen, c.unread, c.version, l.id, l.seq, l.kind, l.title, l.text, l."group", l.cause, l.link, l.data, l.created_at, l.expires_at,
-			l.seen_at, l.read_at, l.archived_at, l.snoozed_until
+	const sql = `SELECT c.unseen, c.unread, c.version, l.id, l.seq, l.kind, l.title, l.text, l."group", l.cause, l.link, l.data,
+			l.created_at, l.expires_at, l.seen_at, l.read_at, l.archived_at, l.snoozed_until
 		FROM trunkline.inbox_counts($1) c
 		LEFT JOIN trunkline.list_inbox($1, before => $2, max_rows => $3, state => $4, kind => $5, "group" => $6) l ON true
 		ORDER BY l.seq DESC`
@@ -84,8 +84,8 @@ func (i *Inbox) readPage(ctx context.Context, user string, opts ListOptions) (Pa
 		var kind, title, text *string
 		var createdAt *time.Time
 		var it Item
-		err := rows.Scan(&page.Counts.Unseen, &page.Counts.Unread, &page.Counts.Version, &id, &seq, &kind, &title, &text, &it.Group, &it.Cause,
-			&it.Link, &it.Data, &createdAt, &it.ExpiresAt, &it.SeenAt, &it.ReadAt, &it.ArchivedAt, &it.SnoozedUntil)
+		err := rows.Scan(&page.Counts.Unseen, &page.Counts.Unread, &page.Counts.Version, &id, &seq, &kind, &title, &text, &it.Group,
+			&it.Cause, &it.Link, &it.Data, &createdAt, &it.ExpiresAt, &it.SeenAt, &it.ReadAt, &it.ArchivedAt, &it.SnoozedUntil)
 		if err != nil {
 			return Page{}, err
 		}
@@ -101,7 +101,8 @@ func (i *Inbox) readPage(ctx context.Context, user string, opts ListOptions) (Pa
 	}
 	// Whether anything is behind a full page.
 	last := page.Items[len(page.Items)-1].Seq
-	const more = `SELECT EXISTS (SELECT FROM trunkline.list_inbox($1, before => $2, max_rows => 1, state => $3, kind => $4, "group" => $5))`
+	const more = `SELECT EXISTS (SELECT FROM trunkline.list_inbox($1, before => $2, max_rows => 1, state => $3, kind => $4,
+		"group" => $5))`
 	var there bool
 	err = i.pool.QueryRow(ctx, more, user, last, string(opts.State), orNull(opts.Kind), orNull(opts.Group)).Scan(&there)
 	if there {
@@ -118,7 +119,8 @@ func (o *ListOptions) check() error {
 	switch {
 	case o.Limit < 1 || o.Limit > maxLimit:
 		return &trunkline.ArgumentError{
-			Argument: "limit", Problem: fmt.Sprintf("a page can't have %d items", o.Limit), Fix: fmt.Sprintf("Choose between 1 and %d", maxLimit),
+			Argument: "limit", Problem: fmt.Sprintf("a page can't have %d items", o.Limit),
+			Fix: fmt.Sprintf("Choose between 1 and %d", maxLimit),
 		}
 	case o.Before < 0:
 		return &trunkline.ArgumentError{

@@ -81,8 +81,9 @@ func MarkTx(ctx context.Context, tx trunkline.Tx, user string, m Mark) (int, err
 	return changed, nil
 }
 
-// Mark is [MarkTx] in a transaction of its own, which also counts: the counts it returns are those after it, with a version that every
-// push of before is older than. It may be repeated if the outcome is unknown.
+// Mark is [MarkTx] in a transaction of its own, which also counts: the counts it returns are those after it, with the version of the
+// push that says so. What it brings back from a snooze arrives, and is counted, a moment later. It may be repeated if the outcome is
+// unknown.
 func (i *Inbox) Mark(ctx context.Context, user string, m Mark) (changed int, counts Counts, err error) {
 	err = i.inTx(ctx, func(tx pgx.Tx) error {
 		if changed, err = MarkTx(ctx, tx, user, m); err != nil {
@@ -111,15 +112,18 @@ func (m *Mark) check() error {
 	}
 	switch {
 	case !slices.Contains(marked, m.State):
-		return refuse("state", fmt.Sprintf("items can't be marked as %q", clip(string(m.State))), "Use seen, read, unread, archived, inbox or snoozed")
+		return refuse("state", fmt.Sprintf("items can't be marked as %q", clip(string(m.State))),
+			"Use seen, read, unread, archived, inbox or snoozed")
 	case m.IDs != nil && m.UpToSeq != 0:
 		return refuse("ids", "a mark says both up_to_seq and ids", "Give one of them")
 	case len(m.IDs) > maxIDs:
-		return refuse("ids", fmt.Sprintf("a mark names %d items, more than %d", len(m.IDs), maxIDs), "Say up_to_seq, or make several calls")
+		return refuse("ids", fmt.Sprintf("a mark names %d items, more than %d", len(m.IDs), maxIDs),
+			"Say up_to_seq, or make several calls")
 	case m.UpToSeq < 0:
 		return refuse("up_to_seq", fmt.Sprintf("up_to_seq cannot be %d", m.UpToSeq), "Give the highest seq that the user was shown")
 	case m.IDs == nil && !slices.Contains(markedUpTo, m.State):
-		return refuse("ids", fmt.Sprintf("a mark as %s doesn't name items", m.State), "Give their ids: up_to_seq goes with seen, read and archived alone")
+		return refuse("ids", fmt.Sprintf("a mark as %s doesn't name items", m.State),
+			"Give their ids: up_to_seq goes with seen, read and archived alone")
 	case m.IDs != nil && m.Group != "":
 		return refuse("group", fmt.Sprintf("a mark says both ids and the group %q", clip(m.Group)), "Give up_to_seq with a group")
 	case m.State == StateSnoozed && m.Until.IsZero():

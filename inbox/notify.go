@@ -36,8 +36,8 @@ type Notification struct {
 }
 
 // NotifyTx puts a notification into its users' inboxes inside the caller's transaction, and returns its ids in the order of the
-// users. When the transaction commits, it is announced; when it rolls back, it never was. No Inbox needs to run, but nothing is seen
-// of it until one does.
+// users. When the transaction commits, it is announced; when it rolls back, it never was. No Inbox needs to run, but nothing is
+// seen of it until one does.
 //
 // Two transactions that notify the same users don't wait for each other, in whatever order they do so, unless they use the same
 // dedupe key. Errors: *[trunkline.ArgumentError] for what can't be; *[trunkline.PrivilegeError] if the role may not notify;
@@ -58,8 +58,10 @@ func NotifyTx(ctx context.Context, tx trunkline.Tx, n Notification) ([]int64, er
 		expires = &n.ExpiresAt
 	}
 	var ids []int64
-	err := tx.QueryRow(ctx, `SELECT trunkline.notify_many($1, $2, $3::json, "group" => $4, link => $5, cause => $6, dedupe_key => $7, expires_at => $8)`,
-		n.Users, n.Kind, data, orNull(n.Group), orNull(n.Link), orNull(n.Cause), orNull(n.DedupeKey), expires).Scan(&ids)
+	const sql = `SELECT trunkline.notify_many($1, $2, $3::json, "group" => $4, link => $5, cause => $6, dedupe_key => $7,
+		expires_at => $8)`
+	err := tx.QueryRow(ctx, sql, n.Users, n.Kind, data, orNull(n.Group), orNull(n.Link), orNull(n.Cause), orNull(n.DedupeKey), expires).
+		Scan(&ids)
 	if err != nil {
 		return nil, fmt.Errorf("notify %s: %w", n.whom(), explain(err, "notification", grantNotify))
 	}
@@ -100,11 +102,12 @@ func (n *Notification) check() error {
 	if err := checkKind("kind", n.Kind); err != nil {
 		return err
 	}
+	const labelFix = "Use a short identifier, 1 to 255 bytes without control characters"
 	for _, label := range []struct{ argument, value string }{{"group", n.Group}, {"cause", n.Cause}, {"dedupe_key", n.DedupeKey}} {
 		if label.value == "" {
 			continue
 		}
-		if err := checkText(label.argument, label.value, maxLabel, "Use a short identifier, 1 to 255 bytes without control characters"); err != nil {
+		if err := checkText(label.argument, label.value, maxLabel, labelFix); err != nil {
 			return err
 		}
 	}
@@ -125,10 +128,13 @@ func checkLink(link string) error {
 	}
 	// Browsers read a backslash as a slash: //evil.example and /\evil.example lead away.
 	scheme := strings.ToLower(link[:min(len(link), len("https://"))])
-	if link[0] == '/' && (len(link) == 1 || link[1] != '/' && link[1] != '\\') || strings.HasPrefix(scheme, "http://") || scheme == "https://" {
+	onSite := link[0] == '/' && (len(link) == 1 || link[1] != '/' && link[1] != '\\')
+	if onSite || strings.HasPrefix(scheme, "http://") || scheme == "https://" {
 		return nil
 	}
-	return &trunkline.ArgumentError{Argument: "link", Problem: fmt.Sprintf("link %q leads nowhere that is known to be safe", clip(link)), Fix: fix}
+	return &trunkline.ArgumentError{
+		Argument: "link", Problem: fmt.Sprintf("link %q leads nowhere that is known to be safe", clip(link)), Fix: fix,
+	}
 }
 
 func checkData(data json.RawMessage) error {
@@ -137,7 +143,8 @@ func checkData(data json.RawMessage) error {
 	}
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return &trunkline.ArgumentError{
-			Argument: "data", Problem: fmt.Sprintf("data is not JSON: %s", clip(string(data))), Fix: `An object such as {"task": 7} can fill a template`,
+			Argument: "data", Problem: fmt.Sprintf("data is not JSON: %s", clip(string(data))),
+			Fix: `An object such as {"task": 7} can fill a template`,
 		}
 	}
 	if len(data) > maxData {
@@ -149,8 +156,8 @@ func checkData(data json.RawMessage) error {
 	return nil
 }
 
-// A Retraction says which notifications disappear: those that fit all that is given. It has to give Cause, or Group, or both User and
-// DedupeKey.
+// A Retraction says which notifications disappear: those that fit all that is given. It has to give Cause, or Group, or both User
+// and DedupeKey.
 type Retraction struct {
 	Cause, Group, User, Kind, DedupeKey string
 }

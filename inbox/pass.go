@@ -21,8 +21,8 @@ const (
 const passTimeout = 15 * time.Second
 
 // beginPass opens the transaction of a pass. Who waits for a lock gives way after a while, and should this process hang, the server
-// ends it: other keepers wait for it. It is flushed, even where the role or the database chose otherwise: a seq that clients have seen
-// must not be given to something else after a crash.
+// ends it: other keepers wait for it. It is flushed, even where the role or the database chose otherwise: a seq that clients have
+// seen must not be given to something else after a crash.
 const beginPass = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s';
 SET LOCAL idle_in_transaction_session_timeout = '5s';
 SELECT pg_catalog.set_config('synchronous_commit', 'on', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
@@ -66,9 +66,9 @@ func (i *Inbox) pass(ctx context.Context, most int, at time.Time) (passResult, e
 	return result, nil
 }
 
-// Keep does once, until nothing is left but what open transactions hold, what [Inbox.Run] does all the time: as of a moment, which may
-// lie in the future, or now (by the database's clock) if at is zero. It is for tests and for programs that run now and then; any
-// number may do so at once.
+// Keep does once, until nothing is left but what open transactions hold, what [Inbox.Run] does all the time: as of a moment, which
+// may lie in the future, or now (by the database's clock) if at is zero. It is for tests and for programs that run now and then;
+// any number may do so at once.
 //
 // Errors: ctx's; *[trunkline.PrivilegeError] if the database's role may not keep inboxes; the database's.
 func (i *Inbox) Keep(ctx context.Context, at time.Time) error {

@@ -192,6 +192,26 @@ func TestParsePreferences(t *testing.T) {
 	}
 }
 
+// Whatever is taken reads the same again.
+func FuzzParsePreferences(f *testing.F) {
+	f.Add([]byte(`{"time_zone": "Europe/Berlin", "quiet_hours": {"from": "22:00", "to": "07:00"}, "vacation_until": "2027-01-07T00:00:00Z",
+		"default": {"mail": "after", "delay": "4h"}, "kinds": {"mention": {"mail": "daily", "at": "18:00"}}, "muted_groups": ["project:7"]}`))
+	f.Add([]byte(`{"kinds": {"a": {}}, "default": null, "muted_groups": null, "known_kinds": [{"name": "x"}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := inbox.ParsePreferences(body)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q, err := inbox.ParsePreferences(again); err != nil || !cmp.Equal(p, q) {
+			t.Errorf("%s reads %s: %v", again, cmp.Diff(p, q), err)
+		}
+	})
+}
+
 func TestDelayText(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", time.Second: "1s", time.Minute: "1m", 90 * time.Second: "1m30s", time.Hour: "1h", 4 * time.Hour: "4h", 90 * time.Minute: "1h30m",

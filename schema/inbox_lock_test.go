@@ -2,7 +2,6 @@ package schema_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -232,12 +231,7 @@ func TestKeeperBesideALongTransaction(t *testing.T) {
 	d.run("RESET session_replication_role")
 	keep := func() (blocks int) {
 		d.run("SELECT trunkline.notify('ann', 'k')")
-		var plans []struct{ Plan cost }
-		text := d.column("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM trunkline.inbox_keep()")[0]
-		if err := json.Unmarshal([]byte(text), &plans); err != nil {
-			t.Fatal(err)
-		}
-		return plans[0].Plan.Hit + plans[0].Plan.Read
+		return d.blocks("SELECT * FROM trunkline.inbox_keep()")
 	}
 	first := keep()
 	deadline := time.Now().Add(time.Minute)
@@ -257,10 +251,4 @@ func TestKeeperBesideALongTransaction(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond) // the keeper says itself when it will look: in a second or two
 	}
-}
-
-// What a statement touched, the functions that it calls included.
-type cost struct {
-	Hit  int `json:"Shared Hit Blocks"`
-	Read int `json:"Shared Read Blocks"`
 }

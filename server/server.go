@@ -15,6 +15,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,8 +105,10 @@ func New(engine *trunkline.Engine, opts Options) (*Server, error) {
 	s.connected = append(s.connected, s.web.streams, s.live)
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.mux.HandleFunc(streamPath, s.stream)
-	s.mux.Handle("/v1/", newREST(s))
+	rest := newREST(s)
+	s.mux.Handle("/v1/", rest)
 	s.mux.HandleFunc(unsubscribePath+"{token...}", s.unsubscribe)
+	s.mux.Handle(strings.TrimSuffix(unsubscribePath, "/"), rest) // an operation of that name, which the router would lead to the page
 	s.mux.HandleFunc("/healthz", s.health)
 	s.mux.HandleFunc("/readyz", s.ready)
 	s.mux.HandleFunc("/metrics", s.metricsForInsiders)

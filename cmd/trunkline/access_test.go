@@ -59,19 +59,19 @@ publish-rate       0.5
 		t.Errorf("show --json prints %s", out)
 	}
 	out = succeed(t, s, "namespace", "list")
-	if lines := strings.Split(out, "\n"); len(lines) != 4 || !strings.HasPrefix(lines[0], "NAME ") || !strings.HasPrefix(lines[1], "project ") ||
-		!strings.HasPrefix(lines[2], "trunkline ") || !strings.Contains(lines[2], " 7d ") {
+	if lines := strings.Split(out, "\n"); len(lines) != 5 || !strings.HasPrefix(lines[0], "NAME ") || !strings.HasPrefix(lines[1], "inbox ") ||
+		!strings.HasPrefix(lines[2], "project ") || !strings.HasPrefix(lines[3], "trunkline ") || !strings.Contains(lines[3], " 7d ") {
 		t.Errorf("list prints\n%s", out)
 	}
 	var list []trunkline.Namespace
-	if err := json.Unmarshal([]byte(succeed(t, s, "namespace", "list", "--json")), &list); err != nil || len(list) != 2 || list[0].Name != "project" {
+	if err := json.Unmarshal([]byte(succeed(t, s, "namespace", "list", "--json")), &list); err != nil || len(list) != 3 || list[1].Name != "project" {
 		t.Errorf("list --json: %v, %+v", err, list)
 	}
 	if got := value(t, conn, lastControl); got != `{"type": "namespaces"}` {
 		t.Errorf("nodes are told %s", got)
 	}
 	succeed(t, s, "namespace", "delete", "project")
-	if n := value(t, conn, "SELECT count(*)::text FROM trunkline.namespace"); n != "1" {
+	if n := value(t, conn, "SELECT count(*)::text FROM trunkline.namespace"); n != "2" {
 		t.Errorf("%s namespaces are left", n)
 	}
 }
@@ -191,7 +191,7 @@ func TestAccessCommandsRefuse(t *testing.T) {
 			t.Errorf("%q: exit code %d, %s%s\nwant %s", test.args, code, out, said, test.says)
 		}
 	}
-	if n := value(t, conn, "SELECT count(*)::text FROM trunkline.namespace"); n != "1" {
+	if n := value(t, conn, "SELECT count(*)::text FROM trunkline.namespace"); n != "2" {
 		t.Errorf("%s namespaces were made", n)
 	}
 	role, app := newRole(t, s, conn)

@@ -248,7 +248,7 @@ func newRole(t *testing.T, s surroundings, conn *pgx.Conn) (string, surroundings
 		}
 	})
 	_, rest, _ := strings.Cut(s.env["TRUNKLINE_DATABASE_URL"], "@")
-	return role, on("postgres://" + role + ":app@" + rest)
+	return role, on(t, "postgres://"+role+":app@"+rest)
 }
 
 func TestMissingPrivilegesNameTheGrant(t *testing.T) {
@@ -284,7 +284,7 @@ func TestMissingPrivilegesNameTheGrant(t *testing.T) {
 }
 
 func TestMigrate(t *testing.T) {
-	s := on(pgtest.EmptyDatabase(t))
+	s := on(t, pgtest.EmptyDatabase(t))
 	sql := succeed(t, s, "migrate", "--print")
 	if !strings.Contains(sql, "CREATE TABLE trunkline.message") {
 		t.Error("--print doesn't print the schema")
@@ -295,7 +295,7 @@ func TestMigrate(t *testing.T) {
 	if out := succeed(t, s, "migrate"); !strings.Contains(out, "already") {
 		t.Errorf("again, it says %s", out)
 	}
-	by := on(pgtest.EmptyDatabase(t))
+	by := on(t, pgtest.EmptyDatabase(t))
 	script(t, pgtest.Connect(t, by.env["TRUNKLINE_DATABASE_URL"]), sql)
 	if out := succeed(t, by, "migrate"); !strings.Contains(out, "already") {
 		t.Errorf("after the printed SQL, it says %s", out)

@@ -72,7 +72,7 @@ func TestDoctorOfAHealthyDatabase(t *testing.T) {
 }
 
 func TestDoctorWithoutASchema(t *testing.T) {
-	found := diagnose(t, on(pgtest.EmptyDatabase(t)), exitFailed)
+	found := diagnose(t, on(t, pgtest.EmptyDatabase(t)), exitFailed)
 	expect(t, found, "schema", statusProblem, "trunkline migrate")
 	if len(found) != 3 {
 		t.Errorf("checks that mean nothing without a schema: %+v", found)
@@ -80,7 +80,7 @@ func TestDoctorWithoutASchema(t *testing.T) {
 }
 
 func TestDoctorWithoutAServer(t *testing.T) {
-	found := diagnose(t, on("postgres://u@127.0.0.1:1/d"), exitUnreachable)
+	found := diagnose(t, on(t, "postgres://u@127.0.0.1:1/d"), exitUnreachable)
 	expect(t, found, "connection", statusProblem, "127.0.0.1:1", "refused")
 }
 
@@ -161,7 +161,7 @@ func TestTransactionPoolerIsFound(t *testing.T) {
 	s, _ := database(t)
 	startServer(t, s)
 	direct := s.env["TRUNKLINE_DATABASE_URL"]
-	pooled := on(pgbouncer(t, direct))
+	pooled := on(t, pgbouncer(t, direct))
 	found := diagnose(t, pooled, exitFailed)
 	expect(t, found, "listen", statusProblem, "pooler", "--direct-url")
 	code, _, said := do(t, pooled, "listen", "news")

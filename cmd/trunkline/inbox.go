@@ -21,6 +21,9 @@ func (*inboxCmd) Help() string {
     trunkline inbox check`
 }
 
+// maxInboxPage is how many items a page of an inbox has at most.
+const maxInboxPage = 200
+
 type inboxListCmd struct {
 	User   string `arg:"" help:"Whose."`
 	State  string `placeholder:"STATE" default:"inbox" help:"Which: inbox (the default: neither archived nor snoozed), unseen, unread, read, archived, snoozed or all."`
@@ -39,6 +42,9 @@ func (*inboxListCmd) Help() string {
 }
 
 func (c *inboxListCmd) Run(ctx context.Context, a *app) error {
+	if c.Limit < 1 || c.Limit > maxInboxPage {
+		return usagef("--limit %d is out of range: give 1 to %d", c.Limit, maxInboxPage)
+	}
 	return a.withInbox(ctx, func(i *inbox.Inbox) error {
 		page, err := i.List(ctx, c.User, inbox.ListOptions{
 			Before: c.Before, Limit: c.Limit, State: inbox.State(c.State), Kind: c.Kind, Group: c.Group,

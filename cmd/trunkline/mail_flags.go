@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -61,6 +62,9 @@ func (m *mailing) close() {
 // errNoMail says that there is nowhere to send mail to.
 var errNoMail = errors.New("there is nowhere to send mail to: give --smtp-url-file FILE (or TRUNKLINE_SMTP_URL) and --mail-from ADDRESS")
 
+// errNoBox says that mail can't be kept.
+var errNoBox = errors.New("keep mail instead of sending it")
+
 // open makes ready what flags say; what is wrong is found here, and not when the first mail is due. keep: mail may be kept in the folder dir where
 // no server is named. Where there is nowhere to send it to, it returns errNoMail.
 func (f *mailFlags) open(keep bool, dir, publicURL string, log *slog.Logger) (*mailing, error) {
@@ -103,7 +107,7 @@ func (f *mailFlags) open(keep bool, dir, publicURL string, log *slog.Logger) (*m
 	m := &mailing{options: f.options(renderer, log)}
 	if url == "" {
 		if m.box, err = devmail.Open(filepath.Join(dir, "mail"), 0); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errNoBox, err)
 		}
 		m.sender = m.box
 	} else if m.sender, err = f.dial(url); err != nil {

@@ -201,15 +201,16 @@ func spawn(t *testing.T, env []string, args ...string) *command {
 }
 
 // on is the surroundings of commands that use a database.
-func on(url string) surroundings {
-	return surroundings{env: map[string]string{"TRUNKLINE_DATABASE_URL": url}}
+func on(t *testing.T, url string) surroundings {
+	t.Helper()
+	return surroundings{env: map[string]string{"TRUNKLINE_DATABASE_URL": url, "TRUNKLINE_DATA_DIR": t.TempDir()}}
 }
 
 // database makes a database and the surroundings of commands that use it.
 func database(t *testing.T) (surroundings, *pgx.Conn) {
 	t.Helper()
 	url := pgtest.Database(t)
-	return on(url), pgtest.Connect(t, url)
+	return on(t, url), pgtest.Connect(t, url)
 }
 
 // execute runs SQL as a program would: with one round trip a statement.

@@ -28,8 +28,12 @@ func (c *serveCmd) openMail(a *app, l *listeners, log *slog.Logger) (*mailing, e
 		log.Info("no digests are mailed by this node: it has no mail server", "fix", "give --smtp-url-file and --mail-from, or run trunkline digest elsewhere")
 		return nil, nil //nolint:nilnil // there is none
 	}
-	if errors.Is(err, errNoMail) {
+	switch {
+	case errors.Is(err, errNoMail):
 		return nil, usagef("--digests=on: %s", err)
+	case errors.Is(err, errNoBox) && c.Mail.Digests == "auto":
+		log.Warn("no digests are mailed by this node: mail can't be kept in the data folder", "error", err)
+		return nil, nil //nolint:nilnil // there is none
 	}
 	return m, err
 }

@@ -265,7 +265,7 @@ func TestServeEndsWhileItStarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	c := start(t, on("postgres://u@"+silent.Addr().String()+"/d"), "serve", "--listen", "127.0.0.1:0")
+	c := start(t, on(t, "postgres://u@"+silent.Addr().String()+"/d"), "serve", "--listen", "127.0.0.1:0")
 	conn, err := silent.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -307,7 +307,7 @@ func get(t *testing.T, url string) (code int, body string) {
 
 func TestServeIsNotReadyWithoutTheDatabase(t *testing.T) {
 	cluster := pgtest.Cluster(t, nil)
-	base := startServer(t, on(cluster.URL()))
+	base := startServer(t, on(t, cluster.URL()))
 	await := func(want int, says string) {
 		t.Helper()
 		for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
@@ -336,7 +336,7 @@ func TestServeIsNotReadyWithoutTheDatabase(t *testing.T) {
 }
 
 func TestServeMigratesAnEmptyDatabase(t *testing.T) {
-	s := on(pgtest.EmptyDatabase(t))
+	s := on(t, pgtest.EmptyDatabase(t))
 	code, _, said := do(t, s, "listen", "broadcast")
 	if code != exitFailed || !strings.Contains(said, "run `trunkline migrate`") {
 		t.Errorf("listen without a schema ends with %d: %s", code, said)
@@ -407,7 +407,7 @@ func TestServeRefuses(t *testing.T) {
 
 func TestListenGoesOnThroughARestartOfTheDatabase(t *testing.T) {
 	cluster := pgtest.Cluster(t, nil)
-	s := on(cluster.URL())
+	s := on(t, cluster.URL())
 	succeed(t, s, "migrate")
 	listener := start(t, s, "listen", "broadcast")
 	listener.err.line(t, "listening")

@@ -112,12 +112,12 @@ func hostileDigest(text string, n int) mail.Digest {
 	d := digest(n)
 	d.Recipient.Name, d.Recipient.UserID = text, text
 	d.Kinds, d.Groups = map[string]string{text: text}, map[string]string{text + "1": text}
+	data, _ := json.Marshal(map[string]any{"group_title": text, text: text})
 	for i := range d.Items {
 		item := &d.Items[i]
-		item.Kind, item.Title, item.Text = text, text, text
+		item.Kind, item.Title, item.Text, item.Data = text, text, text, data
 		item.Group = ptr(text + fmt.Sprint(i%3))
 		item.Link = ptr([]string{text, "/" + text, "https://example.org/" + text, "javascript:alert(1)//" + text, "https://example.org/?q=" + text}[i%5])
-		item.Data, _ = json.Marshal(map[string]any{"group_title": text, text: text})
 	}
 	return d
 }

@@ -90,7 +90,10 @@ func (r *Renderer) Render(d Digest) (Envelope, Text, error) {
 	v, locale := r.variant(d.Recipient.Locale)
 	for most := r.settings.limits; ; most = most.smaller() {
 		c := r.compose(&d, v, locale, most)
-		text := r.text(v, c)
+		text, err := r.text(v, c)
+		if err != nil {
+			return Envelope{}, Text{}, fmt.Errorf("write the mail %s: %w", d.MessageID, err)
+		}
 		mail, err := r.write(&d, to, text)
 		if err != nil {
 			return Envelope{}, Text{}, fmt.Errorf("write the mail %s: %w", d.MessageID, err)
@@ -145,7 +148,7 @@ func (r *Renderer) tag(locale string) string {
 }
 
 // text runs the templates.
-func (r *Renderer) text(v *variant, c *Content) Text {
+func (r *Renderer) text(v *variant, c *Content) (Text, error) {
 	b := r.buffers.Get().(*bytes.Buffer)
 	defer func() { b.Reset(); r.buffers.Put(b) }()
 	tag := r.tag(c.Locale)
@@ -172,27 +175,28 @@ func (r *Renderer) text(v *variant, c *Content) Text {
 	}
 	fallback := r.builtin[tag]
 	t := Text{Locale: c.Locale}
-	t.Subject = r.orElse(subject, v.subject, fallback.subject)
+	var err error
+	if t.Subject, err = r.orElse(subject, v.subject, fallback.subject); err != nil {
+		return Text{}, err
+	}
 	c.Subject = t.Subject
-	t.Plain = finish(r.orElse(body, v.plain, fallback.plain))
-	t.HTML = r.orElse(body, v.html, fallback.html)
-	return t
+	plain, err := r.orElse(body, v.plain, fallback.plain)
+	if err != nil {
+		return Text{}, err
+	}
+	t.Plain = finish(plain)
+	t.HTML, err = r.orElse(body, v.html, fallback.html)
+	return t, err
 }
 
-// orElse runs a template, or the built-in one if that fails.
-func (r *Renderer) orElse(run func(*template) (string, error), t, builtin *template) string {
+// orElse runs a template, or the built-in one if that fails. That the latter fails as well was never seen.
+func (r *Renderer) orElse(run func(*template) (string, error), t, builtin *template) (string, error) {
 	s, err := run(t)
-	if err == nil {
-		return s
-	}
-	if t != builtin {
+	if err != nil && t != builtin {
 		r.warn(t.name, err.Error())
-		if s, err = run(builtin); err == nil {
-			return s
-		}
+		s, err = run(builtin)
 	}
-	// Ours have been tried on everything that is in them, and a buffer never fails.
-	panic("mail: built-in template: " + err.Error())
+	return s, err
 }
 
 // warn tells of a template's failure, but of each only once a minute: it might fail for thousands of mails.

@@ -97,7 +97,7 @@ func TestFaults(t *testing.T) {
 			sender := newSender(t, s)
 			e := letter("anna@example.com")
 			early := c.step == smtptest.Body && c.does != "close"
-			if c.does == "552 amid a large mail" || c.does == "close" {
+			if c.does == "552 amid a large mail" || (c.step == smtptest.Body && c.does == "close") {
 				e.Data = large()
 			}
 			committed := 0

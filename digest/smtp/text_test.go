@@ -63,7 +63,8 @@ func TestLineEndsThatAreNone(t *testing.T) {
 	sender := newSender(t, s)
 	const more = "MAIL FROM:<evil@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
 	for _, text := range []string{
-		"a\n", "a\nb\r\n", "a\r", "a\rb\r\n", "\n", "\r", "a\r\r\n", "a\n\r\n", "a\r\n\n", "\n.\n" + more, "\r.\r" + more,
+		"a\n", "a\nb\r\n", "a\r", "a\rb\r\n", "\n", "\r", "a\r\r\n", "a\n\r\n", "a\r\n\n", "a\n\nb\r\n", "a\x00\nb\r\n",
+		"\n.\n" + more, "\r.\r" + more,
 		"\n.\r\n" + more, "\r\n.\n" + more, "\r\n.\r" + more, "\r.\r\n" + more, "\n.\r" + more, "\r\n\x00.\r\n" + more,
 		"\r\n.\x00\r\n" + more, "\x00",
 	} {

@@ -298,7 +298,7 @@ EXECUTE FUNCTION trunkline.change_recipient();
 
 -- set_recipient(user_id, email, name, time_zone, locale) says who a user is to mail: all of it, so what is left out is none.
 --
--- Where recipients are read from a relation of the application's, it warns that this one isn't. Many at once are better written
+-- Where recipients are read from a relation of the application's, a notice says that this one isn't. Many at once are better written
 -- to trunkline.recipient with one INSERT … ON CONFLICT (user_id) DO UPDATE.
 --
 -- Errors: 22023 invalid_parameter_value; COLUMN is the argument.
@@ -319,7 +319,7 @@ BEGIN
     WHERE (r.email, r.name, r.time_zone, r.locale)
           IS DISTINCT FROM (excluded.email, excluded.name, excluded.time_zone, excluded.locale);
     IF EXISTS (SELECT FROM trunkline.recipient_relation) THEN
-        RAISE WARNING 'recipients are read from %, and not from trunkline.recipient',
+        RAISE NOTICE 'recipients are read from %, and not from trunkline.recipient',
             (SELECT format('%I.%I', l.schema_name, l.relation_name) FROM trunkline.recipient_relation l) USING
             HINT = 'Change them there, or go back with SELECT trunkline.recipients_from(NULL).';
     END IF;
