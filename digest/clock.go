@@ -57,10 +57,10 @@ func (q Quiet) end(t time.Time, zone *time.Location) time.Time {
 	if to < from {
 		to += Clock(24 * time.Hour)
 	}
-	// Yesterday's may still be on. Tomorrow's and the day after's may have begun, where clocks have been set back since.
-	// Where a date was skipped, one stretch begins as the other ends: hence in order.
+	// Yesterday's may still be on, and tomorrow's may have begun, where clocks have been set back since. Where a date was skipped,
+	// one begins as the other ends: hence in order.
 	today := dayOf(wallOf(t, zone))
-	for i := -2; i <= 2; i++ {
+	for i := -1; i <= 1; i++ {
 		day := today.AddDate(0, 0, i)
 		if begin, end := firstAt(from.on(day), zone), firstAt(to.on(day), zone); !t.Before(begin) && t.Before(end) {
 			t = end

@@ -155,12 +155,19 @@ func nextDate(date string) string {
 }
 
 // dailyUntil lists what nextDaily says of a stretch.
-func dailyUntil(begin, end time.Time, at Clock, zone *time.Location) []time.Time {
+func dailyUntil(t testingT, begin, end time.Time, at Clock, zone *time.Location) []time.Time {
 	var hours []time.Time
-	for next := nextDaily(begin, at, zone); next.Before(end); next = nextDaily(next, at, zone) {
+	for last := begin; ; {
+		next := nextDaily(last, at, zone)
+		if !next.After(last) {
+			t.Fatalf("after %s comes %s", last, next)
+		}
+		if !next.Before(end) {
+			return hours
+		}
 		hours = append(hours, next.UTC())
+		last = next
 	}
-	return hours
 }
 
 func TestDailyHourIsWhatSomebodySeesWhoWatchesTheClock(t *testing.T) {
@@ -170,7 +177,7 @@ func TestDailyHourIsWhatSomebodySeesWhoWatchesTheClock(t *testing.T) {
 		begin, end := day.AddDate(0, 0, -2), day.AddDate(0, 0, 3)
 		w := watchClock(begin, end, zone)
 		for _, at := range clocks {
-			if diff := cmp.Diff(w.daily(at), dailyUntil(begin, end, parseClock(t, at), zone)); diff != "" {
+			if diff := cmp.Diff(w.daily(at), dailyUntil(t, begin, end, parseClock(t, at), zone)); diff != "" {
 				t.Errorf("%s in %s around %s (-watched +calculated):\n%s", at, change.zone, change.before, diff)
 			}
 		}
@@ -234,15 +241,13 @@ func TestDailyComesOnceForEachDate(t *testing.T) {
 				dates++
 			}
 			end := time.Date(2040, 1, 1, 12, 0, 0, 0, zone)
-			came := 0
-			var last time.Time
-			for next := nextDaily(begin, parseClock(t, at), zone); !next.After(end); next = nextDaily(next, parseClock(t, at), zone) {
-				if !last.IsZero() && (next.Sub(last) < 22*time.Hour || next.Sub(last) > 49*time.Hour) && name != "America/Nuuk" {
-					t.Errorf("%s in %s came at %s and then at %s", at, name, last, next)
+			hours := dailyUntil(t, begin, end.Add(time.Nanosecond), parseClock(t, at), zone)
+			for i := 1; i < len(hours); i++ {
+				if gap := hours[i].Sub(hours[i-1]); (gap < 22*time.Hour || gap > 49*time.Hour) && name != "America/Nuuk" {
+					t.Errorf("%s in %s came at %s and then at %s", at, name, hours[i-1], hours[i])
 				}
-				last = next
-				came++
 			}
+			came := len(hours)
 			if came != dates {
 				t.Errorf("%s came %d times in %s from 1990 to 2040, which had %d dates", at, came, name, dates)
 			}

@@ -46,6 +46,8 @@ func someFate(random *rand.Rand, stop bool) fate {
 	f := fate{nth: 1 + random.IntN(3), pause: stop && random.IntN(5) == 0}
 	if i := random.IntN(len(points) + len(stages)); i < len(points) {
 		f.where = points[i]
+		// Stopped there it would hold locks, until the server ends its session after five seconds: see TestHungClaimLetsGo.
+		f.pause = f.pause && f.where != "decided"
 	} else {
 		f.where, f.pause = string(stages[i-len(points)]), false
 	}
@@ -174,10 +176,14 @@ func (w *world) crash(server *smtptest.Server, seed uint64, at time.Time, c *cen
 	}
 	w.user(users...)
 	notes := map[string][]int64{}
+	var list []note
 	for _, user := range users {
 		for range 1 + random.IntN(3) {
-			notes[user] = append(notes[user], w.notify(note{user: user, at: at})...)
+			list = append(list, note{user: user, at: at})
 		}
+	}
+	for i, id := range w.notify(list...) {
+		notes[list[i].user] = append(notes[list[i].user], id)
 	}
 	due := at.Add(4 * time.Hour)
 	var faults []string
@@ -212,12 +218,15 @@ func (w *world) crash(server *smtptest.Server, seed uint64, at time.Time, c *cen
 	}
 	server.Clear()
 	end := w.recover(server, prefix, when)
+	paused := false
 	for _, v := range victims {
+		paused = paused || v.fate.pause
 		close(v.resume)
 		<-v.done
 	}
-	// Whoever was stopped may have had something left to do.
-	end = w.recover(server, prefix, end.Add(20*time.Minute))
+	if paused { // it may have had something left to do, and nobody knows better
+		end = w.recover(server, prefix, end.Add(20*time.Minute))
+	}
 
 	what := fmt.Sprintf("seed %d: %v, faults %v, together %v", seed, fates(victims), faults, together)
 	w.judge(what, prefix, server.Mails()[taken:], notes, read, c)

@@ -70,14 +70,11 @@ func (p *plan) capped() (Kind, time.Time, string) {
 
 // active: who does something now may be about to read it. That is worth waiting for a little, never for ever.
 func (p *plan) active() (Kind, time.Time, string) {
-	if p.rules.ActiveWindow < 0 || p.ActiveAt.IsZero() {
-		return "", time.Time{}, ""
-	}
 	acted := p.ActiveAt
 	if acted.After(p.now) {
 		acted = p.now // another machine's clock is ahead
 	}
-	until := acted.Add(p.rules.ActiveWindow)
+	until := acted.Add(p.rules.ActiveWindow) // which is in the past if the window is negative
 	limit := p.mailable().Add(p.rules.MaxPostpone)
 	if limit.Before(until) {
 		until = limit

@@ -49,6 +49,10 @@ func TestItemIsDueAfterFourHoursByDefault(t *testing.T) {
 	t.Parallel()
 	want(t, ann(), "2026-01-05 12:59", "waiting until 2026-01-05 13:00")
 	wantItems(t, want(t, ann(), "2026-01-05 13:00", "mailed"), 1)
+	// Not a moment earlier.
+	if d := Plan(ann(), Rules{}, berlin("2026-01-05 13:00").Add(-time.Nanosecond)); d.Kind != Waiting {
+		t.Errorf("a nanosecond early: %s", d.Kind)
+	}
 }
 
 func TestPreferenceForTheKindComesBeforeTheOneForAllThenTheKindsDelay(t *testing.T) {

@@ -79,9 +79,7 @@ func (w *world) number(sql string, args ...any) (n int) {
 // user makes a recipient with an address of its own.
 func (w *world) user(names ...string) {
 	w.Helper()
-	for _, name := range names {
-		w.exec("SELECT trunkline.set_recipient($1, $2)", name, name+"@example.org")
-	}
+	w.exec("SELECT trunkline.set_recipient(u, u || '@example.org') FROM unnest($1::text[]) u", names)
 }
 
 // A note is a notification to be made.
@@ -96,6 +94,7 @@ type note struct {
 func (w *world) notify(notes ...note) []int64 {
 	w.Helper()
 	ids := make([]int64, len(notes))
+	var b pgx.Batch
 	for i, n := range notes {
 		if n.kind == "" {
 			n.kind = "mention"
@@ -106,11 +105,12 @@ func (w *world) notify(notes ...note) []int64 {
 		if n.at.IsZero() {
 			n.at = noon
 		}
-		err := w.pool.QueryRow(w.context(), `INSERT INTO trunkline.notification (user_id, kind, "group", data, created_at, expires_at)
-			VALUES ($1, $2, nullif($3, ''), $4, $5, $6) RETURNING id`, n.user, n.kind, n.group, n.data, n.at, n.expires).Scan(&ids[i])
-		if err != nil {
-			w.Fatal(err)
-		}
+		b.Queue(`INSERT INTO trunkline.notification (user_id, kind, "group", data, created_at, expires_at)
+			VALUES ($1, $2, nullif($3, ''), $4, $5, $6) RETURNING id`, n.user, n.kind, n.group, n.data, n.at, n.expires).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&ids[i]) })
+	}
+	if err := w.pool.SendBatch(w.context(), &b).Close(); err != nil {
+		w.Fatal(err)
 	}
 	w.keep(noon)
 	return ids

@@ -120,6 +120,10 @@ func TestBadMarksListsAndRetractions(t *testing.T) {
 	mark := func(m inbox.Mark) func(pgx.Tx) error {
 		return func(tx pgx.Tx) error { return second(inbox.MarkTx(ctx, tx, "ann", m)) }
 	}
+	read := inbox.Mark{State: inbox.StateRead}
+	snooze := func(until time.Time) inbox.Mark {
+		return inbox.Mark{State: inbox.StateSnoozed, IDs: []int64{1}, Until: until}
+	}
 	list := func(o inbox.ListOptions) func(pgx.Tx) error {
 		return func(pgx.Tx) error { return second(in.List(ctx, "ann", o)) }
 	}
@@ -143,8 +147,8 @@ func TestBadMarksListsAndRetractions(t *testing.T) {
 		"a bad group":                  {mark(inbox.Mark{State: inbox.StateRead, UpToSeq: 1, Group: "\n"}), "group", false},
 		"snoozed for ever":             {mark(inbox.Mark{State: inbox.StateSnoozed, IDs: []int64{1}}), "until", false},
 		"read until":                   {mark(inbox.Mark{State: inbox.StateRead, IDs: []int64{1}, Until: tomorrow}), "until", false},
-		"snoozed until yesterday":      {mark(inbox.Mark{State: inbox.StateSnoozed, IDs: []int64{1}, Until: time.Now().Add(-time.Hour)}), "until", true},
-		"snoozed for years":            {mark(inbox.Mark{State: inbox.StateSnoozed, IDs: []int64{1}, Until: time.Now().AddDate(2, 0, 0)}), "until", true},
+		"snoozed until yesterday":      {mark(snooze(time.Now().Add(-time.Hour))), "until", true},
+		"snoozed for years":            {mark(snooze(time.Now().AddDate(2, 0, 0))), "until", true},
 		"list by seen":                 {list(inbox.ListOptions{State: inbox.StateSeen}), "state", false},
 		"list by nonsense":             {list(inbox.ListOptions{State: "x"}), "state", false},
 		"a page of -1":                 {list(inbox.ListOptions{Limit: -1}), "limit", false},
@@ -157,7 +161,7 @@ func TestBadMarksListsAndRetractions(t *testing.T) {
 		"retract all of a user":        {retract(inbox.Retraction{User: "ann", Kind: "k"}), "cause", false},
 		"retract by a key of nobody's": {retract(inbox.Retraction{DedupeKey: "k"}), "cause", false},
 		"retract a bad cause":          {retract(inbox.Retraction{Cause: "\n"}), "cause", false},
-		"mark nobody's":                {func(tx pgx.Tx) error { return second(inbox.MarkTx(ctx, tx, "", inbox.Mark{State: inbox.StateRead})) }, "user_id", false},
+		"mark nobody's":                {func(tx pgx.Tx) error { return second(inbox.MarkTx(ctx, tx, "", read)) }, "user_id", false},
 		"list nobody's":                {func(pgx.Tx) error { return second(in.List(ctx, "", inbox.ListOptions{})) }, "user_id", false},
 		"count nobody's":               {func(pgx.Tx) error { return second(in.Counts(ctx, "\xff")) }, "user_id", false},
 		"remove no kind":               {func(tx pgx.Tx) error { return inbox.RemoveKind(ctx, tx, "") }, "name", false},

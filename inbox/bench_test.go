@@ -29,7 +29,8 @@ func BenchmarkPlace(b *testing.B) {
 	b.Run("backlog", func(b *testing.B) {
 		url := pgtest.Database(b)
 		conn := pgtest.Connect(b, url)
-		exec(b, conn, `SELECT count(trunkline.notify('user ' || n % $2, 'k', '{"task": {"title": "Paint the fence"}}', "group" => 'project:7', cause => 'task:' || n))
+		exec(b, conn, `SELECT count(trunkline.notify('user ' || n % $2, 'k', '{"task": {"title": "Paint the fence"}}',
+				"group" => 'project:7', cause => 'task:' || n))
 			FROM generate_series(1, $1::integer) n`, b.N, users)
 		exec(b, conn, "VACUUM ANALYZE trunkline.notification")
 		in := newInbox(b, startEngine(b, url))
@@ -75,8 +76,8 @@ func write(b *testing.B, in *inbox.Inbox, writers int, more func() bool, users i
 		writing.Go(func() {
 			for more() {
 				_, err := in.Notify(context.Background(), inbox.Notification{
-					Users: []string{fmt.Sprintf("user %d", n.Add(1)%int64(users))}, Kind: "k", Data: []byte(`{"task": {"title": "Paint the fence"}}`),
-					Group: "project:7", Cause: "task:1",
+					Users: []string{fmt.Sprintf("user %d", n.Add(1)%int64(users))}, Kind: "k", Group: "project:7", Cause: "task:1",
+					Data: []byte(`{"task": {"title": "Paint the fence"}}`),
 				})
 				if err != nil {
 					b.Error(err)

@@ -97,7 +97,8 @@ func TestSnoozeThatEndsUnfolded(t *testing.T) {
 		t.Fatal(err)
 	}
 	tomorrow := time.Now().Add(24 * time.Hour)
-	if _, err := inbox.MarkTx(testContext(t), conn, "ann", inbox.Mark{State: inbox.StateSnoozed, IDs: ids, Until: tomorrow}); err != nil {
+	snooze := inbox.Mark{State: inbox.StateSnoozed, IDs: ids, Until: tomorrow}
+	if _, err := inbox.MarkTx(testContext(t), conn, "ann", snooze); err != nil {
 		t.Fatal(err)
 	}
 	if err := in.Keep(testContext(t), tomorrow.Add(time.Second)); err != nil {

@@ -84,7 +84,8 @@ func ExampleCounts() {
 	badge := inbox.Counts{Unseen: 2, Unread: 4, Version: 16} // of the page that was listed
 	for _, payload := range []string{
 		`{"unseen": 1, "unread": 4, "version": 15, "added": [], "changed": [], "removed": [], "more": false}`,
-		`{"unseen": 3, "unread": 5, "version": 17, "added": [{"id": 9, "seq": 12, "text": "Carol completed Paint the fence"}], "changed": [], "removed": [], "more": false}`,
+		`{"unseen": 3, "unread": 5, "version": 17, "added": [{"id": 9, "seq": 12, "text": "Carol completed Paint the fence"}],
+			"changed": [], "removed": [], "more": false}`,
 	} {
 		var push struct {
 			inbox.Counts

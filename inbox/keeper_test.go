@@ -108,7 +108,7 @@ func TestKeepWithoutTheGrant(t *testing.T) {
 	} {
 		err := do()
 		var privilege *trunkline.PrivilegeError
-		if !errors.As(err, &privilege) || privilege.Grant != grant || !strings.HasSuffix(err.Error(), "have Trunkline's owner run: "+grant) {
+		if !errors.As(err, &privilege) || privilege.Grant != grant || !strings.HasSuffix(err.Error(), "Trunkline's owner run: "+grant) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -155,7 +155,8 @@ func TestTerminatedBackends(t *testing.T) {
 	sub := pushesTo(t, engine, "ann")
 	const cuts = 5
 	for n := range cuts {
-		exec(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 		notify(t, conn, "k", "ann")
 		if p := next(t, sub); p.Version != int64(n+1) || len(p.Added) != 1 {
 			t.Fatalf("after cut %d: %+v", n, p)
@@ -401,7 +402,8 @@ func TestBatchesShrink(t *testing.T) {
 			IF (SELECT count(*) FROM fresh) > 40 THEN RAISE EXCEPTION 'too much at once'; END IF;
 			RETURN NULL;
 		END $$;
-		CREATE TRIGGER refuse AFTER UPDATE ON trunkline.notification REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION refuse()`)
+		CREATE TRIGGER refuse AFTER UPDATE ON trunkline.notification REFERENCING NEW TABLE AS fresh
+			FOR EACH STATEMENT EXECUTE FUNCTION refuse()`)
 	for range 200 {
 		notify(t, conn, "k", "ann")
 	}

@@ -20,7 +20,8 @@ func TestKinds(t *testing.T) {
 	in, engine, conn := startNode(t)
 	sub := pushesTo(t, engine, "ann")
 	ctx := testContext(t)
-	notifyOf(t, conn, inbox.Notification{Users: []string{"ann"}, Kind: "task", Data: json.RawMessage(`{"actor": "Bob", "task": {"title": "Paint", "n": 7}}`)})
+	data := json.RawMessage(`{"actor": "Bob", "task": {"title": "Paint", "n": 7}}`)
+	notifyOf(t, conn, inbox.Notification{Users: []string{"ann"}, Kind: "task", Data: data})
 	if p := next(t, sub); p.Added[0].Title != "task" || p.Added[0].Text != "task" {
 		t.Errorf("unregistered: %+v", p.Added[0])
 	}
@@ -28,6 +29,7 @@ func TestKinds(t *testing.T) {
 		t.Errorf("at first: %+v, %v", kinds, err)
 	}
 	exec(t, conn, `CREATE FUNCTION may(user_id text, "group" text, action text) RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
+	const filled = "{actor} did {task.title} ({task.n}) {{now}}"
 	hour, month, now := time.Hour, 30*24*time.Hour, time.Duration(0)
 	for _, step := range []struct {
 		kind, want inbox.Kind
@@ -36,8 +38,8 @@ func TestKinds(t *testing.T) {
 	}{
 		{inbox.Kind{Name: "task"}, inbox.Kind{Name: "task", Title: "task"}, "task", "task"},
 		{
-			inbox.Kind{Name: "task", Title: "Task done", Template: "{actor} did {task.title} ({task.n}) {{now}}", Delay: &hour, Authorize: "may"},
-			inbox.Kind{Name: "task", Title: "Task done", Template: "{actor} did {task.title} ({task.n}) {{now}}", Delay: &hour, Authorize: "public.may"},
+			inbox.Kind{Name: "task", Title: "Task done", Template: filled, Delay: &hour, Authorize: "may"},
+			inbox.Kind{Name: "task", Title: "Task done", Template: filled, Delay: &hour, Authorize: "public.may"},
 			"Task done", "Bob did Paint (7) {now}",
 		},
 		{inbox.Kind{Name: "task", Title: "Task", Delay: &now}, inbox.Kind{Name: "task", Title: "Task", Delay: &now}, "Task", "Task"},

@@ -15,13 +15,15 @@ import (
 func TestListPages(t *testing.T) {
 	t.Parallel()
 	in, engine, conn := startNode(t)
-	if page := list(t, in, "ann", inbox.ListOptions{}); page.Items == nil || len(page.Items) != 0 || page.Next != 0 || page.Counts != (inbox.Counts{}) {
+	page := list(t, in, "ann", inbox.ListOptions{})
+	if page.Items == nil || len(page.Items) != 0 || page.Next != 0 || page.Counts != (inbox.Counts{}) {
 		t.Errorf("of a user who was never notified: %+v", page)
 	}
 	sub := pushesTo(t, engine, "ann")
 	for n := range 23 {
 		notifyOf(t, conn, inbox.Notification{
-			Users: []string{"ann"}, Kind: fmt.Sprintf("kind %d", n%2), Group: fmt.Sprintf("group %d", n%3), Data: json.RawMessage(fmt.Sprint(n)),
+			Users: []string{"ann"}, Kind: fmt.Sprintf("kind %d", n%2), Group: fmt.Sprintf("group %d", n%3),
+			Data: json.RawMessage(fmt.Sprint(n)),
 		})
 		next(t, sub)
 	}
@@ -94,7 +96,7 @@ func TestListPages(t *testing.T) {
 		}
 	}
 	// The next page isn't moved by what arrives.
-	page := list(t, in, "ann", inbox.ListOptions{Limit: 5})
+	page = list(t, in, "ann", inbox.ListOptions{Limit: 5})
 	notify(t, conn, "k", "ann")
 	eventually(t, "it is placed", func() bool { return counts(t, in, "ann").Unread == 12 })
 	if after := list(t, in, "ann", inbox.ListOptions{Limit: 5, Before: page.Next}); after.Items[0].Seq != 16 {

@@ -81,9 +81,9 @@ func MarkTx(ctx context.Context, tx trunkline.Tx, user string, m Mark) (int, err
 	return changed, nil
 }
 
-// Mark is [MarkTx] in a transaction of its own, which also counts: the counts it returns are those after it, with the version of the
-// push that says so. What it brings back from a snooze arrives, and is counted, a moment later. It may be repeated if the outcome is
-// unknown.
+// Mark is [MarkTx] in a transaction of its own, which also counts: the counts it returns are those after it, with the version of
+// the push that says so. What it brings back from a snooze arrives, and is counted, a moment later. It may be repeated if the
+// outcome is unknown.
 func (i *Inbox) Mark(ctx context.Context, user string, m Mark) (changed int, counts Counts, err error) {
 	err = i.inTx(ctx, func(tx pgx.Tx) error {
 		if changed, err = MarkTx(ctx, tx, user, m); err != nil {

@@ -60,8 +60,8 @@ func NotifyTx(ctx context.Context, tx trunkline.Tx, n Notification) ([]int64, er
 	var ids []int64
 	const sql = `SELECT trunkline.notify_many($1, $2, $3::json, "group" => $4, link => $5, cause => $6, dedupe_key => $7,
 		expires_at => $8)`
-	err := tx.QueryRow(ctx, sql, n.Users, n.Kind, data, orNull(n.Group), orNull(n.Link), orNull(n.Cause), orNull(n.DedupeKey), expires).
-		Scan(&ids)
+	row := tx.QueryRow(ctx, sql, n.Users, n.Kind, data, orNull(n.Group), orNull(n.Link), orNull(n.Cause), orNull(n.DedupeKey), expires)
+	err := row.Scan(&ids)
 	if err != nil {
 		return nil, fmt.Errorf("notify %s: %w", n.whom(), explain(err, "notification", grantNotify))
 	}

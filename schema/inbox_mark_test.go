@@ -115,6 +115,21 @@ func TestSnooze(t *testing.T) {
 	d.wantSound()
 }
 
+// What is removed after it came back from a snooze, and before it was placed anew, was known to clients all the same.
+func TestRemovedOnTheWayBackFromASnooze(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.run("SELECT trunkline.notify('ann', 'k', expires_at => now() + interval '3 hours') FROM generate_series(1, 3)")
+	d.keep("now()")
+	d.run("SELECT trunkline.mark('ann', 'snoozed', ids => '{1,2,3}', until => now() + interval '2 hours')")
+	d.keep("now()")
+	d.run("SELECT trunkline.mark('ann', 'inbox', ids => '{1,2}'); DELETE FROM trunkline.notification WHERE id = 2")
+	d.keep("now()")
+	d.keep("now() + interval '4 hours'") // over, and expired
+	d.wantPushes(2, "ann 1/1 v3 +[1@4] ~[] -[2]", "ann 0/0 v4 +[] ~[] -[1 3]")
+	d.wantSound()
+}
+
 // A mark-all says what its user was shown. What arrives at any moment before, while or after it is made, stays untouched: a new
 // notification, and one that comes back from a snooze. Three steps each, in every order.
 func TestMarkAllNeverTouchesWhatArrives(t *testing.T) {

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	sdk "github.com/centrifugal/centrifuge-go"
+	"github.com/coder/websocket"
 
 	"github.com/trunkline/trunkline/inbox"
 )
@@ -42,9 +45,8 @@ func readPush(t *testing.T, payload []byte) (p push) {
 // tab is a user's client of the realtime protocol, as an SDK makes it.
 type tab struct {
 	*sdk.Client
-	t            *testing.T
-	server       chan sdk.ServerPublicationEvent
-	disconnected chan sdk.DisconnectedEvent
+	t      *testing.T
+	server chan sdk.ServerPublicationEvent
 }
 
 func (s *service) tab(t *testing.T, token string) *tab {
@@ -53,11 +55,10 @@ func (s *service) tab(t *testing.T, token string) *tab {
 		Token: token, ReadTimeout: patience, WriteTimeout: patience, HandshakeTimeout: patience, MaxServerPingDelay: patience,
 		MinReconnectDelay: 10 * time.Millisecond, MaxReconnectDelay: 100 * time.Millisecond,
 	})
-	made := &tab{Client: c, t: t, server: make(chan sdk.ServerPublicationEvent, 100), disconnected: make(chan sdk.DisconnectedEvent, 10)}
+	made := &tab{Client: c, t: t, server: make(chan sdk.ServerPublicationEvent, 100)}
 	connected := make(chan struct{}, 10)
 	c.OnConnected(func(sdk.ConnectedEvent) { connected <- struct{}{} })
 	c.OnPublication(func(e sdk.ServerPublicationEvent) { made.server <- e })
-	c.OnDisconnected(func(e sdk.DisconnectedEvent) { made.disconnected <- e })
 	t.Cleanup(c.Close)
 	if err := c.Connect(); err != nil {
 		t.Fatal(err)
@@ -171,28 +172,35 @@ func TestAUserFollowsTheirOwnInboxAndNoOther(t *testing.T) {
 
 func TestAnInboxIsRecovered(t *testing.T) {
 	s := newGuarded(t, Limits{})
-	tab := s.tab(t, token(t, "ann", ""))
-	late := tab.follow("inbox:ann", sdk.SubscriptionConfig{Recoverable: true})
-	await(t, late.subscribed, "the inbox")
-	if err := tab.Disconnect(); err != nil {
-		t.Fatal(err)
-	}
-	await(t, tab.disconnected, "the end")
 	s.notify(t, "ann", "note", 1)
 	s.notify(t, "ann", "note", 1)
-	if err := tab.Connect(); err != nil {
+	conn := s.connect(t, `{"id":1,"connect":{"token":"`+token(t, "ann", "")+`"}}`)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	command := fmt.Sprintf(`{"id":2,"subscribe":{"channel":"inbox:ann","recover":true,"offset":0,"epoch":%q}}`, s.engine.State().Log.Epoch)
+	if err := conn.Write(ctx, websocket.MessageText, []byte(command)); err != nil {
 		t.Fatal(err)
 	}
-	if e := await(t, late.subscribed, "the inbox"); !e.WasRecovering || !e.Recovered {
-		t.Errorf("subscribed with %+v", e)
-	}
-	version := int64(0)
-	for unread := 0; unread < 2; {
-		p := readPush(t, await(t, late.publications, "what was missed").Data)
-		if p.Version <= version || p.Unread <= unread {
-			t.Fatalf("%+v came after version %d", p, version)
+	_, text, err := conn.Read(ctx)
+	var answer struct {
+		Subscribe struct {
+			Recoverable, Recovered bool
+			Publications           []struct{ Data json.RawMessage }
 		}
-		version, unread = p.Version, p.Unread
+	}
+	if err != nil || json.Unmarshal(text, &answer) != nil || !answer.Subscribe.Recoverable || !answer.Subscribe.Recovered {
+		t.Fatalf("subscribed with %s, %v", text, err)
+	}
+	var last push
+	for _, publication := range answer.Subscribe.Publications {
+		p := readPush(t, publication.Data)
+		if p.Version <= last.Version || p.Unread <= last.Unread {
+			t.Errorf("%+v follows %+v", p, last)
+		}
+		last = p
+	}
+	if last.Unread != 2 {
+		t.Errorf("recovered: %s", text)
 	}
 }
 

@@ -174,9 +174,7 @@ func TestStalls(t *testing.T) {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the error doesn't say that time was over: %v", err)
 			}
-			if h.Struck() != 1 {
-				t.Errorf("the server stalled %d times", h.Struck())
-			}
+			h.Wait(t, 1) // a busy server gets there only when we are gone
 			if c.at != smtptest.Body {
 				s.WaitOpen(t, 0) // what doesn't read doesn't see us go
 			}

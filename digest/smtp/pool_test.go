@@ -243,8 +243,8 @@ func TestRate(t *testing.T) {
 	if took := time.Since(begin); took < 190*time.Millisecond {
 		t.Errorf("11 mails took %s, at 50 a second they take 200 ms", took)
 	}
-	// A turn that is too far away isn't waited for beyond the end of ctx.
-	slow := newSender(t, s, func(o *smtp.Options) { o.Rate = 0.001 })
+	// A turn isn't waited for beyond the end of ctx, and is the next one's then.
+	slow := newSender(t, s, func(o *smtp.Options) { o.Rate, o.Connections = 0.5, 1 })
 	send(t, slow, "anna@example.com")
 	ctx, cancel := context.WithCancel(testContext(t))
 	ended := make(chan error, 1)
@@ -254,6 +254,7 @@ func TestRate(t *testing.T) {
 	if len(s.MailsTo("berta@example.com")) != 0 {
 		t.Error("the mail was sent")
 	}
+	send(t, slow, "carla@example.com")
 }
 
 func TestClose(t *testing.T) {

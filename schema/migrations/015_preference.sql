@@ -436,6 +436,6 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION trunkline.refuse_preference, trunkline.refuse_value, trunkline.parse_delay, trunkline.delay_text,
-    trunkline.check_fields, trunkline.read_time, trunkline.read_mail_rule, trunkline.read_preferences, trunkline.set_preferences, trunkline.mail_rule,
-    trunkline.preferences, trunkline.new_unsubscribe_token, trunkline.unsubscribe_offer, trunkline.unsubscribe_mail,
+    trunkline.check_fields, trunkline.read_time, trunkline.read_mail_rule, trunkline.read_preferences, trunkline.set_preferences,
+    trunkline.mail_rule, trunkline.preferences, trunkline.new_unsubscribe_token, trunkline.unsubscribe_offer, trunkline.unsubscribe_mail,
     trunkline.forget_tokens, trunkline.grant_recipients FROM PUBLIC;
