@@ -117,10 +117,10 @@ FOR EACH ROW EXECUTE FUNCTION trunkline.check_kind();
 -- kind(name, title, delay, template, authorize) registers a kind of notifications, or replaces all that is registered of it: what
 -- isn't given has its default. It also holds for notifications that are there already.
 --
--- title is what people call it (NULL: its name), delay how long a notification may stay unread before it is mailed (NULL: four
--- hours), template makes one line of a notification's data (see item_text), authorize is asked before anything is mailed whether
--- the user may still see its group. The function's name is looked up as the caller would; choosing one takes grant_admin, because
--- it is called with the rights of the role that mails.
+-- title is what people call it (NULL: its name), delay how long a notification may stay unread before it is mailed (0: it is mailed
+-- at once; NULL: four hours), template makes one line of a notification's data (see item_text), authorize is asked before anything
+-- is mailed whether the user may still see its group. The function's name is looked up as the caller would; choosing one takes
+-- grant_admin, because it is called with the rights of the role that mails.
 --
 -- Errors: 22023 invalid_parameter_value; 42501 insufficient_privilege if it would change authorize and the role may not.
 --

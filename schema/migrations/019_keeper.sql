@@ -1,4 +1,5 @@
--- The keeper: who gives notifications their places, folds the counts and publishes both, one session at a time.
+-- The keeper: who gives notifications their places, folds the counts and publishes both. One session at a time, under the advisory
+-- lock (1953656430, 5), 'trun' in ASCII.
 
 -- json_time(at) → a time as JSON texts have it: RFC 3339, UTC, microseconds.
 CREATE FUNCTION trunkline.json_time(at timestamptz) RETURNS text
@@ -310,7 +311,7 @@ BEGIN
     IF memory ~ '^[0-9]{1,18} [0-9]{1,18} [0-9]{1,10}[.][0-9]+$' THEN
         looks_at := to_timestamp(split_part(memory, ' ', 3)::float8);
     END IF;
-    IF looks_at > clock_timestamp() THEN
+    IF looks_at > clock_timestamp() AND looks_at < clock_timestamp() + interval '10 min' THEN
         id_taken := split_part(memory, ' ', 1)::bigint;
         change_taken := split_part(memory, ' ', 2)::bigint;
     ELSE
