@@ -122,7 +122,15 @@ func TestPreferenceThatMakesNoSenseCountsAsNone(t *testing.T) {
 		}
 		want(t, ann(prefers("", p)), "2026-01-05 09:01", "waiting until 2026-01-05 13:00")
 	}
-	want(t, ann(prefers("", after(-time.Hour))), "2026-01-05 09:00", "mailed")
+}
+
+func TestDelayBelowNothingIsNone(t *testing.T) {
+	t.Parallel()
+	negative := -time.Hour
+	for _, c := range []Candidate{ann(prefers("", after(negative))), ann(func(c *Candidate) { c.Items[0].KindDelay = &negative })} {
+		want(t, c, "2026-01-05 08:30", "waiting until 2026-01-05 09:00")
+		want(t, c, "2026-01-05 09:00", "mailed")
+	}
 }
 
 func TestZoneThatIsNotKnownIsSkippedAndSaid(t *testing.T) {

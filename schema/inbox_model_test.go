@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A modelled notification, and what should be so of it.
-type modelled struct {
+// A modelItem is a notification, and what should be so of it.
+type modelItem struct {
 	user                 string
 	cause, key           string
 	seq                  int // 0: to be placed
@@ -22,7 +22,7 @@ type modelled struct {
 	snoozed, expires     int // the hour; 0: not
 }
 
-func (m *modelled) String() string {
+func (m *modelItem) String() string {
 	return fmt.Sprintf("%d seen=%v read=%v archived=%v snoozed=%v", m.seq, m.seen, m.read, m.archived, m.snoozed > 0)
 }
 
@@ -31,7 +31,7 @@ type inboxModel struct {
 	t     *rapid.T
 	d     database
 	hour  int // hours since the beginning, and one more
-	items map[int]*modelled
+	items map[int]*modelItem
 	last  map[string]int // the last seq given
 	// Users of whom something is to be pushed, by version.
 	touched  map[string]bool
@@ -48,7 +48,7 @@ func newInboxModel(t *rapid.T, d database) *inboxModel {
 	d.run(`SET session_replication_role = replica; TRUNCATE trunkline.notification, trunkline.inbox, trunkline.inbox_change, trunkline.digest_due,
 		trunkline.message RESTART IDENTITY; RESET session_replication_role`)
 	m := &inboxModel{
-		t: t, d: d, hour: 1, items: map[int]*modelled{}, last: map[string]int{}, touched: map[string]bool{}, versions: map[string]int{},
+		t: t, d: d, hour: 1, items: map[int]*modelItem{}, last: map[string]int{}, touched: map[string]bool{}, versions: map[string]int{},
 		client: map[string]map[int]string{},
 	}
 	for _, user := range modelUsers {
@@ -86,7 +86,7 @@ func (m *inboxModel) notify() {
 			}
 			continue
 		}
-		m.items[ids[n]] = &modelled{user: user, cause: cause, key: key, expires: expires}
+		m.items[ids[n]] = &modelItem{user: user, cause: cause, key: key, expires: expires}
 	}
 	for _, user := range users {
 		keys := map[string]int{}
@@ -101,7 +101,7 @@ func (m *inboxModel) notify() {
 }
 
 // change does something to a notification, and tells whether that was a change.
-func (m *inboxModel) change(i *modelled, f func(i *modelled)) bool {
+func (m *inboxModel) change(i *modelItem, f func(i *modelItem)) bool {
 	before := *i
 	f(i)
 	if *i == before {
@@ -117,13 +117,13 @@ func (m *inboxModel) mark() {
 	user := m.user()
 	state := rapid.SampledFrom([]string{"seen", "read", "unread", "archived", "inbox", "snoozed"}).Draw(m.t, "state")
 	until := m.hour + rapid.IntRange(1, 5).Draw(m.t, "hours")
-	change := map[string]func(i *modelled){
-		"seen":     func(i *modelled) { i.seen = true },
-		"read":     func(i *modelled) { i.seen, i.read = true, true },
-		"unread":   func(i *modelled) { i.read = false },
-		"archived": func(i *modelled) { i.archived, i.snoozed = true, 0 },
-		"snoozed":  func(i *modelled) { i.archived, i.snoozed = false, until },
-		"inbox": func(i *modelled) {
+	change := map[string]func(i *modelItem){
+		"seen":     func(i *modelItem) { i.seen = true },
+		"read":     func(i *modelItem) { i.seen, i.read = true, true },
+		"unread":   func(i *modelItem) { i.read = false },
+		"archived": func(i *modelItem) { i.archived, i.snoozed = true, 0 },
+		"snoozed":  func(i *modelItem) { i.archived, i.snoozed = false, until },
+		"inbox": func(i *modelItem) {
 			if i.snoozed > 0 {
 				i.seq = 0
 			}
@@ -161,8 +161,8 @@ func (m *inboxModel) mark() {
 }
 
 // remove has those disappear that gone is true of.
-func (m *inboxModel) remove(gone func(i *modelled) bool) (removed int) {
-	maps.DeleteFunc(m.items, func(_ int, i *modelled) bool {
+func (m *inboxModel) remove(gone func(i *modelItem) bool) (removed int) {
+	maps.DeleteFunc(m.items, func(_ int, i *modelItem) bool {
 		if !gone(i) {
 			return false
 		}
@@ -182,7 +182,7 @@ func (m *inboxModel) retract() {
 		user = m.user()
 		sql += ", user_id => '" + user + "'"
 	}
-	want := m.remove(func(i *modelled) bool { return i.cause == cause && (user == "" || i.user == user) })
+	want := m.remove(func(i *modelItem) bool { return i.cause == cause && (user == "" || i.user == user) })
 	var removed int
 	m.scan(sql+")", &removed)
 	if removed != want {
@@ -195,11 +195,11 @@ func (m *inboxModel) byHand() {
 	user := m.user()
 	parity := rapid.IntRange(0, 1).Draw(m.t, "parity")
 	where := fmt.Sprintf(" WHERE user_id = '%s' AND id %% 2 = %d", user, parity)
-	of := func(id int, i *modelled) bool { return i.user == user && id%2 == parity }
+	of := func(id int, i *modelItem) bool { return i.user == user && id%2 == parity }
 	switch rapid.SampledFrom([]string{"delete", "see", "archive", "nothing"}).Draw(m.t, "by hand") {
 	case "delete":
 		m.d.run("DELETE FROM trunkline.notification" + where)
-		maps.DeleteFunc(m.items, func(id int, i *modelled) bool {
+		maps.DeleteFunc(m.items, func(id int, i *modelItem) bool {
 			if of(id, i) && i.seq > 0 {
 				m.touched[user] = true
 			}
@@ -209,14 +209,14 @@ func (m *inboxModel) byHand() {
 		m.d.run("UPDATE trunkline.notification SET seen_at = coalesce(seen_at, now())" + where)
 		for id, i := range m.items {
 			if of(id, i) {
-				m.change(i, func(i *modelled) { i.seen = true })
+				m.change(i, func(i *modelItem) { i.seen = true })
 			}
 		}
 	case "archive":
 		m.d.run("UPDATE trunkline.notification SET archived_at = coalesce(archived_at, now()), snoozed_until = NULL" + where)
 		for id, i := range m.items {
 			if of(id, i) {
-				m.change(i, func(i *modelled) { i.archived, i.snoozed = true, 0 })
+				m.change(i, func(i *modelItem) { i.archived, i.snoozed = true, 0 })
 			}
 		}
 	case "nothing":
@@ -241,7 +241,7 @@ func (m *inboxModel) keep() {
 			m.touched[i.user] = true
 		}
 	}
-	m.remove(func(i *modelled) bool { return i.expires > 0 && i.expires <= m.hour })
+	m.remove(func(i *modelItem) bool { return i.expires > 0 && i.expires <= m.hour })
 	want := 0
 	for _, id := range slices.Sorted(maps.Keys(m.items)) {
 		if i := m.items[id]; i.seq == 0 {
@@ -288,7 +288,7 @@ func (m *inboxModel) wantPushed(users map[string]bool) {
 			delete(m.client[user], id)
 		}
 		for _, i := range slices.Concat(p.Added, p.Changed) {
-			m.client[user][i.ID] = (&modelled{
+			m.client[user][i.ID] = (&modelItem{
 				seq: i.Seq, seen: i.SeenAt != nil, read: i.ReadAt != nil, archived: i.ArchivedAt != nil, snoozed: map[bool]int{true: 1}[i.SnoozedUntil != nil],
 			}).String()
 		}
@@ -320,7 +320,7 @@ func (m *inboxModel) wantClient(user string) {
 	}
 	got := map[int]string{}
 	for _, i := range m.d.list("'" + user + "', state => 'all', max_rows => 200") {
-		got[i.ID] = (&modelled{
+		got[i.ID] = (&modelItem{
 			seq: i.Seq, seen: i.SeenAt != nil, read: i.ReadAt != nil, archived: i.ArchivedAt != nil, snoozed: map[bool]int{true: 1}[i.SnoozedUntil != nil],
 		}).String()
 	}

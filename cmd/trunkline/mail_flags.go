@@ -110,7 +110,7 @@ func (f *mailFlags) open(keep bool, dir, publicURL string, log *slog.Logger) (*m
 			return nil, fmt.Errorf("%w: %w", errNoBox, err)
 		}
 		m.sender = m.box
-	} else if m.sender, err = f.dial(url); err != nil {
+	} else if m.sender, m.options.Concurrency, err = f.dial(url); err != nil {
 		return nil, err
 	}
 	m.options.Sender = m.sender
@@ -168,21 +168,27 @@ func (f *mailFlags) url() (string, error) {
 	return url, nil
 }
 
-// dial makes the sender; it connects when there is something to send.
-func (f *mailFlags) dial(url string) (mail.Sender, error) {
+// dial makes the sender, which connects when there is something to send, and says how many mails may be under way: twice as many
+// as there are connections, so that the next one is ready when a connection is free.
+func (f *mailFlags) dial(url string) (sender mail.Sender, concurrency int, err error) {
 	options, err := smtp.ParseURL(url)
 	if err != nil {
-		return nil, usagef("--smtp-url: %s", err)
+		return nil, 0, usagef("--smtp-url: %s", err)
 	}
 	if f.SMTPCA != "" {
 		options.CAFile = f.SMTPCA
 	}
-	sender, err := smtp.New(options)
-	if err != nil {
-		return nil, usagef("--smtp-url: %s", err)
+	if options.Connections == 0 {
+		options.Connections = smtpConnections
 	}
-	return sender, nil
+	if sender, err = smtp.New(options); err != nil {
+		return nil, 0, usagef("--smtp-url: %s", err)
+	}
+	return sender, 2 * options.Connections, nil
 }
+
+// smtpConnections is how many connections to the mail server there are, unless its URL says otherwise.
+const smtpConnections = 4
 
 // sign reads the key that mails are signed with.
 func (f *mailFlags) sign(options *mail.Options) error {
