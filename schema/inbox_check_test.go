@@ -24,7 +24,9 @@ func TestChangesByHand(t *testing.T) {
 		}},
 		{"DELETE FROM trunkline.notification WHERE id IN (1, 2, 4)", []string{"ann 5/5 v5 +[] ~[] -[1]", "bob 3/3 v4 +[] ~[] -[2 4]"}},
 		// To another user, placed anew, and not: who has it now is told to read.
-		{"UPDATE trunkline.notification SET user_id = 'bob', seq = NULL WHERE id = 3", []string{"ann 4/4 v6 +[] ~[] -[3]", "bob 4/4 v5 +[3@6] ~[] -[]"}},
+		{"UPDATE trunkline.notification SET user_id = 'bob', seq = NULL WHERE id = 3", []string{
+			"ann 4/4 v6 +[] ~[] -[3]", "bob 4/4 v5 +[3@6] ~[] -[]",
+		}},
 		{"UPDATE trunkline.notification SET user_id = 'bob', seq = 7, read_at = now(), seen_at = now() WHERE id = 5", []string{
 			"ann 3/3 v7 +[] ~[] -[5]", "bob 4/4 v6 +[] ~[] -[] more",
 		}},
@@ -56,7 +58,8 @@ func TestInboxCheck(t *testing.T) {
 	d.run("SELECT trunkline.mark('cid', 'read', up_to_seq => 1)") // isn't folded in
 	d.wantSound()
 	d.run(`SET session_replication_role = replica;
-		DELETE FROM trunkline.notification WHERE user_id = 'ann'; UPDATE trunkline.notification SET archived_at = now() WHERE user_id = 'cid' AND seq = 3;
+		DELETE FROM trunkline.notification WHERE user_id = 'ann';
+		UPDATE trunkline.notification SET archived_at = now() WHERE user_id = 'cid' AND seq = 3;
 		UPDATE trunkline.inbox SET unseen = unseen - 7 WHERE user_id = 'bob';
 		INSERT INTO trunkline.notification (user_id, kind, data, seq) VALUES ('eve', 'k', '{}', 5); RESET session_replication_role;
 		UPDATE trunkline.inbox_change SET unseen = unseen + 1`)
@@ -71,7 +74,8 @@ func TestInboxCheck(t *testing.T) {
 	d.want(rows("true"))
 	d.keep("now()")
 	d.want(rows("true"))
-	d.wantPushes(from, "ann 0/0 v2 +[] ~[] -[] more", "bob 3/3 v2 +[] ~[] -[] more", "cid 1/1 v2 +[] ~[3@1] -[] more", "eve 1/1 v1 +[] ~[] -[] more")
+	d.wantPushes(from, "ann 0/0 v2 +[] ~[] -[] more", "bob 3/3 v2 +[] ~[] -[] more", "cid 1/1 v2 +[] ~[3@1] -[] more",
+		"eve 1/1 v1 +[] ~[] -[] more")
 	// What follows goes on from there.
 	d.run("SELECT trunkline.notify('eve', 'k')")
 	d.keep("now()")
@@ -106,9 +110,11 @@ func TestInboxCheckWhileOthersWork(t *testing.T) {
 func TestDigestIsDue(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	d.run(`SELECT trunkline.kind('quick', delay => '10 minutes'); SELECT trunkline.kind('at once', delay => '0'); SELECT trunkline.kind('slow', delay => '1 month');
+	d.run(`SELECT trunkline.kind('quick', delay => '10 minutes'); SELECT trunkline.kind('at once', delay => '0');
+		SELECT trunkline.kind('slow', delay => '1 month');
 		INSERT INTO trunkline.mail_preference (user_id, kind, mail, delay, daily_at) VALUES ('bob', '', 'after', '1 hour', NULL),
-			('bob', 'quick', 'at_once', NULL, NULL), ('bob', 'slow', 'daily', NULL, '18:00'), ('cid', '', 'never', NULL, NULL), ('cid', 'quick', 'after', '2 hours', NULL)`)
+			('bob', 'quick', 'at_once', NULL, NULL), ('bob', 'slow', 'daily', NULL, '18:00'), ('cid', '', 'never', NULL, NULL),
+			('cid', 'quick', 'after', '2 hours', NULL)`)
 	wait := func(user string) string {
 		return d.column(`SELECT d.due_at - (SELECT max(n.created_at) FROM trunkline.notification n WHERE n.user_id = '` + user + `')
 			FROM (SELECT) one LEFT JOIN trunkline.digest_due d ON d.user_id = '` + user + "'")[0]
@@ -133,7 +139,8 @@ func TestDigestIsDue(t *testing.T) {
 	due := func(want string) {
 		t.Helper()
 		d.keep("now()")
-		d.want(d.column("SELECT string_agg(user_id || CASE WHEN due_at > now() + interval '5 minutes' THEN ' later' ELSE ' now' END, ', ' ORDER BY user_id) FROM trunkline.digest_due"), want)
+		d.want(d.column(`SELECT string_agg(user_id || CASE WHEN due_at > now() + interval '5 minutes' THEN ' later' ELSE ' now' END, ', '
+			ORDER BY user_id) FROM trunkline.digest_due`), want)
 	}
 	d.run("TRUNCATE trunkline.digest_due; SELECT trunkline.notify_many('{ann,dan}', 'quick')")
 	due("ann later, dan later")

@@ -70,8 +70,8 @@ func TestNothingDeadlocks(t *testing.T) {
 					user := users[random.IntN(len(users))]
 					script = append(script, [...]string{
 						"SELECT trunkline.mark('" + user + "', 'read', up_to_seq => 1000)",
-						"SELECT trunkline.mark('" + user + "', 'snoozed', ids => ARRAY(SELECT id FROM trunkline.notification WHERE user_id = '" + user +
-							"' AND id % 7 = 1), until => clock_timestamp() + interval '1 hour')",
+						"SELECT trunkline.mark('" + user + "', 'snoozed', until => clock_timestamp() + interval '1 hour', " +
+							"ids => ARRAY(SELECT id FROM trunkline.notification WHERE user_id = '" + user + "' AND id % 7 = 1))",
 					}[random.IntN(2)])
 					if random.IntN(2) == 0 {
 						script = append(script, "SELECT * FROM trunkline.inbox_fold('"+user+"')")
@@ -100,7 +100,8 @@ func TestNothingDeadlocks(t *testing.T) {
 		"SELECT * FROM trunkline.inbox_keep(20)", "SELECT * FROM trunkline.inbox_keep(20, clock_timestamp() + interval '2 hours')",
 		// As a digest worker does.
 		"BEGIN; SELECT user_id FROM trunkline.digest_due ORDER BY due_at LIMIT 2 FOR UPDATE SKIP LOCKED; " +
-			"DELETE FROM trunkline.digest_due WHERE user_id IN (SELECT user_id FROM trunkline.digest_due WHERE user_id <> 'ann' LIMIT 1 FOR UPDATE SKIP LOCKED); COMMIT",
+			"DELETE FROM trunkline.digest_due WHERE user_id IN " +
+			"(SELECT user_id FROM trunkline.digest_due WHERE user_id <> 'ann' LIMIT 1 FOR UPDATE SKIP LOCKED); COMMIT",
 	} {
 		other := d.another()
 		keepers.Go(func() {

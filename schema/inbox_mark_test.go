@@ -33,7 +33,8 @@ func TestMarks(t *testing.T) {
 			[]string{"2", "1", "2", "ann 3/3 v2 +[] ~[1@1 2@2] -[]"},
 		},
 		{
-			"a snoozed one comes back to the top", "snoozed', ids => '{1}', until => now() + interval '1 h'; inbox', ids => '{1,2}'; read', up_to_seq => 9",
+			"a snoozed one comes back to the top",
+			"snoozed', ids => '{1}', until => now() + interval '1 h'; inbox', ids => '{1,2}'; read', up_to_seq => 9",
 			[]string{"1", "1", "3", "ann 1/1 v2 +[1@5] ~[2@2 3@3 4@4] -[]"},
 		},
 		{
@@ -43,8 +44,9 @@ func TestMarks(t *testing.T) {
 		},
 		{
 			"snoozed for longer, for the same time, from the archive, into the archive",
-			"snoozed', ids => '{1}', until => 'tomorrow'; snoozed', ids => '{1}', until => 'tomorrow'; snoozed', ids => '{1}', until => 'tomorrow 01:00'; " +
-				"archived', ids => '{2}'; snoozed', ids => '{2}', until => 'tomorrow'; archived', ids => '{2}'; archived', ids => '{2}'",
+			"snoozed', ids => '{1}', until => 'tomorrow'; snoozed', ids => '{1}', until => 'tomorrow'; " +
+				"snoozed', ids => '{1}', until => 'tomorrow 01:00'; archived', ids => '{2}'; snoozed', ids => '{2}', until => 'tomorrow'; " +
+				"archived', ids => '{2}'; archived', ids => '{2}'",
 			[]string{"1", "0", "1", "1", "1", "1", "0", "ann 2/2 v2 +[] ~[1@1 2@2] -[]"},
 		},
 	} {
@@ -99,7 +101,8 @@ func TestSnooze(t *testing.T) {
 	d := open(t)
 	d.run("SELECT trunkline.notify('ann', 'k') FROM generate_series(1, 3)")
 	d.keep("now()")
-	d.run(`SELECT trunkline.mark('ann', 'read', ids => '{2}'); SELECT trunkline.mark('ann', 'snoozed', ids => '{1,2}', until => now() + interval '1 day');
+	d.run(`SELECT trunkline.mark('ann', 'read', ids => '{2}');
+		SELECT trunkline.mark('ann', 'snoozed', ids => '{1,2}', until => now() + interval '1 day');
 		SELECT trunkline.notify('ann', 'k')`)
 	d.keep("now() + interval '23 hours'")
 	d.want(d.column("SELECT next_at BETWEEN now() + interval '23 hours' AND now() + interval '25 hours' FROM trunkline.inbox_keep()"), "t")
@@ -142,8 +145,8 @@ func TestMarkAllNeverTouchesWhatArrives(t *testing.T) {
 				markers, arrivals := d.another(), d.another()
 				for n, order := range interleave(3, 3) {
 					user := fmt.Sprintf("u%d", n)
-					d.run(`SELECT trunkline.notify('` + user + `', 'shown') FROM generate_series(1, 2); SELECT trunkline.notify('` + user + `', 'arrives')
-						WHERE '` + arrives + `' <> 'new'`)
+					d.run(`SELECT trunkline.notify('` + user + `', 'shown') FROM generate_series(1, 2);
+						SELECT trunkline.notify('` + user + `', 'arrives') WHERE '` + arrives + `' <> 'new'`)
 					d.keep("now()")
 					d.run("SELECT trunkline.mark('" + user + "', 'snoozed', ids => ARRAY[id], until => now() + interval '1 hour') " +
 						"FROM trunkline.notification WHERE kind = 'arrives' AND user_id = '" + user + "'")
@@ -156,7 +159,9 @@ func TestMarkAllNeverTouchesWhatArrives(t *testing.T) {
 						"COMMIT",
 					}
 					arriving := map[string][]string{
-						"new": {"BEGIN; SELECT trunkline.notify('" + user + "', 'arrives')", "COMMIT", "SELECT * FROM trunkline.inbox_keep()"},
+						"new": {
+							"BEGIN; SELECT trunkline.notify('" + user + "', 'arrives')", "COMMIT", "SELECT * FROM trunkline.inbox_keep()",
+						},
 						"from a snooze": {
 							"SELECT * FROM trunkline.inbox_keep(1, now() + interval '2 hours')", "SELECT * FROM trunkline.inbox_keep()",
 							"SELECT * FROM trunkline.inbox_keep()",

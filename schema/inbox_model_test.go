@@ -26,6 +26,15 @@ func (m *modelItem) String() string {
 	return fmt.Sprintf("%d seen=%v read=%v archived=%v snoozed=%v", m.seq, m.seen, m.read, m.archived, m.snoozed > 0)
 }
 
+// state is the same of what was read.
+func (i item) state() string {
+	m := modelItem{seq: i.Seq, seen: i.SeenAt != nil, read: i.ReadAt != nil, archived: i.ArchivedAt != nil}
+	if i.SnoozedUntil != nil {
+		m.snoozed = 1
+	}
+	return m.String()
+}
+
 // inboxModel is what a few inboxes should be after what was done to them.
 type inboxModel struct {
 	t     *rapid.T
@@ -45,8 +54,8 @@ var modelUsers = []string{"ann", "bob", "cid"}
 
 func newInboxModel(t *rapid.T, d database) *inboxModel {
 	// As new, so that a run that fails can be told again.
-	d.run(`SET session_replication_role = replica; TRUNCATE trunkline.notification, trunkline.inbox, trunkline.inbox_change, trunkline.digest_due,
-		trunkline.message RESTART IDENTITY; RESET session_replication_role`)
+	d.run(`SET session_replication_role = replica; TRUNCATE trunkline.notification, trunkline.inbox, trunkline.inbox_change,
+		trunkline.digest_due, trunkline.message RESTART IDENTITY; RESET session_replication_role`)
 	m := &inboxModel{
 		t: t, d: d, hour: 1, items: map[int]*modelItem{}, last: map[string]int{}, touched: map[string]bool{}, versions: map[string]int{},
 		client: map[string]map[int]string{},
@@ -70,9 +79,11 @@ func (m *inboxModel) scan(sql string, into any) {
 
 func (m *inboxModel) notify() {
 	users := rapid.SliceOfN(rapid.SampledFrom(modelUsers), 1, 4).Draw(m.t, "users")
-	cause, key := rapid.SampledFrom([]string{"", "c1", "c2"}).Draw(m.t, "cause"), rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(m.t, "key")
+	cause := rapid.SampledFrom([]string{"", "c1", "c2"}).Draw(m.t, "cause")
+	key := rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(m.t, "key")
 	expires := rapid.IntRange(0, 6).Draw(m.t, "expires in")
-	sql := fmt.Sprintf("SELECT trunkline.notify_many('{%s}', 'k', cause => nullif('%s', ''), dedupe_key => nullif('%s', '')", strings.Join(users, ","), cause, key)
+	sql := fmt.Sprintf("SELECT trunkline.notify_many('{%s}', 'k', cause => nullif('%s', ''), dedupe_key => nullif('%s', '')",
+		strings.Join(users, ","), cause, key)
 	if expires > 0 {
 		expires += m.hour
 		sql += ", expires_at => " + at(expires)
@@ -288,9 +299,7 @@ func (m *inboxModel) wantPushed(users map[string]bool) {
 			delete(m.client[user], id)
 		}
 		for _, i := range slices.Concat(p.Added, p.Changed) {
-			m.client[user][i.ID] = (&modelItem{
-				seq: i.Seq, seen: i.SeenAt != nil, read: i.ReadAt != nil, archived: i.ArchivedAt != nil, snoozed: map[bool]int{true: 1}[i.SnoozedUntil != nil],
-			}).String()
+			m.client[user][i.ID] = i.state()
 		}
 	}
 	for user, is := range users {
@@ -320,9 +329,7 @@ func (m *inboxModel) wantClient(user string) {
 	}
 	got := map[int]string{}
 	for _, i := range m.d.list("'" + user + "', state => 'all', max_rows => 200") {
-		got[i.ID] = (&modelItem{
-			seq: i.Seq, seen: i.SeenAt != nil, read: i.ReadAt != nil, archived: i.ArchivedAt != nil, snoozed: map[bool]int{true: 1}[i.SnoozedUntil != nil],
-		}).String()
+		got[i.ID] = i.state()
 	}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		m.t.Fatalf("list of %s (-want +got)\n%s", user, diff)

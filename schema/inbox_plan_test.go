@@ -87,12 +87,14 @@ func TestInboxesAreFoundByIndex(t *testing.T) {
 		ALTER TABLE trunkline.notification SET (autovacuum_enabled = off); ALTER TABLE trunkline.inbox SET (autovacuum_enabled = off)`)
 	// One user who has read all but a few of 50,000, and 20,000 who have six each.
 	d.run(`INSERT INTO trunkline.notification (user_id, seq, kind, "group", cause, dedupe_key, data, seen_at, read_at, archived_at)
-		SELECT 'whale', n, 'k', CASE WHEN n % 5000 = 0 THEN 'rare' ELSE 'g' END, 'whale', 'd' || n, '{"a": 1}', seen, seen, CASE WHEN n % 3 = 0 THEN now() END
+		SELECT 'whale', n, 'k', CASE WHEN n % 5000 = 0 THEN 'rare' ELSE 'g' END, 'whale', 'd' || n, '{"a": 1}', seen, seen,
+			CASE WHEN n % 3 = 0 THEN now() END
 		FROM generate_series(1, 50000) n, LATERAL (SELECT CASE WHEN n % 5000 <> 0 THEN now() END AS seen) s`)
 	d.run(`INSERT INTO trunkline.notification (user_id, seq, kind, "group", cause, data)
 		SELECT 'u' || n % 20000, n / 20000 + 1, 'k', 'g' || n % 20000, 'c' || n % 20000, '{"a": 1}' FROM generate_series(0, 119999) n`)
 	d.run(`INSERT INTO trunkline.inbox (user_id, last_seq, unseen, unread) SELECT 'u' || n, 6, 6, 6 FROM generate_series(0, 19999) n;
-		INSERT INTO trunkline.inbox VALUES ('whale', 50000, 10, 10); INSERT INTO trunkline.digest_due SELECT user_id, 'tomorrow' FROM trunkline.inbox`)
+		INSERT INTO trunkline.inbox VALUES ('whale', 50000, 10, 10);
+		INSERT INTO trunkline.digest_due SELECT user_id, 'tomorrow' FROM trunkline.inbox`)
 	try(old, "plans of empty tables")
 	try(d.another(), "no statistics")
 	d.run("VACUUM ANALYZE trunkline.notification, trunkline.inbox, trunkline.digest_due")

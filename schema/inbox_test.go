@@ -46,7 +46,8 @@ type item struct {
 // pushes returns what was published to inboxes, in order; those behind the first n.
 func (d database) pushes(n int) []push {
 	d.Helper()
-	rows := d.column("SELECT json_build_array(channel, payload) FROM trunkline.message WHERE channel LIKE 'inbox:%' ORDER BY id OFFSET " + fmt.Sprint(n))
+	rows := d.column("SELECT json_build_array(channel, payload) FROM trunkline.message WHERE channel LIKE 'inbox:%' ORDER BY id OFFSET " +
+		fmt.Sprint(n))
 	pushes := []push{}
 	for _, row := range rows {
 		var p push
@@ -138,8 +139,9 @@ func TestNotify(t *testing.T) {
 	text := func(s string) *string { return &s }
 	expires := time.Date(2999, 12, 31, 23, 59, 59, 500_000_000, time.UTC)
 	want := item{
-		ID: 1, Seq: 1, Kind: "task.completed", Title: "Task completed", Text: "Bob completed Paint", Group: text("project:7"), Cause: text("task:12"),
-		Link: text("/projects/7"), Data: json.RawMessage(`{"actor": "Bob", "task": {"title": "Paint"}}`), CreatedAt: first.CreatedAt, ExpiresAt: &expires,
+		ID: 1, Seq: 1, Kind: "task.completed", Title: "Task completed", Text: "Bob completed Paint", Group: text("project:7"),
+		Cause: text("task:12"), Link: text("/projects/7"), Data: json.RawMessage(`{"actor": "Bob", "task": {"title": "Paint"}}`),
+		CreatedAt: first.CreatedAt, ExpiresAt: &expires,
 	}
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Error(diff)
@@ -331,7 +333,8 @@ func TestItemText(t *testing.T) {
 	}
 	d.want(d.column(`SELECT trunkline.item_text(NULL, 'the title', '{"a": "\ud800"}')`), "the title")
 	// All the way.
-	d.run(`SELECT trunkline.kind('k', template => '{a}'); SELECT trunkline.notify('ann', 'k', '{"a": "\u0000"}'); SELECT trunkline.notify('ann', 'k', '{"a": "b"}')`)
+	d.run(`SELECT trunkline.kind('k', template => '{a}'); SELECT trunkline.notify('ann', 'k', '{"a": "\u0000"}');
+		SELECT trunkline.notify('ann', 'k', '{"a": "b"}')`)
 	d.keep("now()")
 	d.wantPushes(0, "ann 2/2 v1 +[2@2 1@1] ~[] -[]")
 	if list := d.list("'ann'"); list[0].Text != "b" || list[1].Text != "k" {
@@ -347,7 +350,8 @@ func TestListInbox(t *testing.T) {
 	d.keep("now()")
 	d.run(`SELECT trunkline.notify('ann', 'even'); -- isn't placed
 		SELECT trunkline.mark('ann', 'seen', ids => '{1}'); SELECT trunkline.mark('ann', 'read', ids => '{2,5}');
-		SELECT trunkline.mark('ann', 'archived', ids => '{3,5}'); SELECT trunkline.mark('ann', 'snoozed', ids => '{4}', until => now() + interval '1 hour')`)
+		SELECT trunkline.mark('ann', 'archived', ids => '{3,5}');
+		SELECT trunkline.mark('ann', 'snoozed', ids => '{4}', until => now() + interval '1 hour')`)
 	d.wantList("'ann'", 9, 8, 7, 6, 2, 1)
 	d.wantList("'ann', state => 'unseen'", 9, 8, 7, 6)
 	d.wantList("'ann', state => 'unread'", 9, 8, 7, 6, 1)
