@@ -62,8 +62,8 @@ func TestTheDatabaseJudgesAddressesAlike(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	pieces := rapid.SampledFrom([]string{
-		"a", "B", "7", "@", ".", "-", "_", "+", "ü", "例", " ", "\n", "\x7f", "\u00a0", "\u00ad", "\u200b", "\u202e", "\u2065", "\ufeff", "<", ")",
-		"[", ",", ":", `"`, `\`, "/", "'", "~", "example", ".org", "@example.org", strings.Repeat("x", 31), strings.Repeat("y", 32),
+		"a", "B", "7", "@", ".", "-", "_", "+", "ü", "例", " ", "\n", "\x7f", "\u00a0", "\u00ad", "\u200b", "\u202e", "\u2065", "\ufeff",
+		"<", ")", "[", ",", ":", `"`, `\`, "/", "'", "~", "example", ".org", "@example.org", strings.Repeat("x", 31), strings.Repeat("y", 32),
 	})
 	// Mostly what looks like an address, with something in it that may not belong there.
 	likely := rapid.Custom(func(t *rapid.T) string {
@@ -78,7 +78,8 @@ func TestTheDatabaseJudgesAddressesAlike(t *testing.T) {
 	unlikely := rapid.Map(rapid.SliceOfN(pieces, 0, 10), func(s []string) string { return strings.Join(s, "") })
 	rapid.Check(t, func(t *rapid.T) {
 		addresses := append(rapid.SliceOfN(likely, 1, 30).Draw(t, "likely"), rapid.SliceOfN(unlikely, 1, 30).Draw(t, "unlikely")...)
-		rows, err := conn.Query(ctx, "SELECT coalesce(trunkline.email_problem(a), '') FROM unnest($1::text[]) WITH ORDINALITY u(a, n) ORDER BY n", addresses)
+		rows, err := conn.Query(ctx,
+			"SELECT coalesce(trunkline.email_problem(a), '') FROM unnest($1::text[]) WITH ORDINALITY u(a, n) ORDER BY n", addresses)
 		if err != nil {
 			t.Fatal(err)
 		}

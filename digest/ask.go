@@ -123,7 +123,9 @@ func (w *Worker) call(ctx context.Context, function string, list []question, kno
 	return nil
 }
 
-func (w *Worker) askMilliseconds() string { return strconv.FormatInt(max(1, w.opts.AskTimeout.Milliseconds()), 10) }
+func (w *Worker) askMilliseconds() string {
+	return strconv.FormatInt(max(1, w.opts.AskTimeout.Milliseconds()), 10)
+}
 
 // resolve returns a function's name as the database quotes it, schema included: what stands in the kind never becomes part of a
 // query, and no search_path decides what is called.
@@ -149,7 +151,7 @@ func mayBeOne(err error) bool {
 		return errors.Is(err, context.DeadlineExceeded)
 	}
 	switch pg.Code[:2] {
-	case "08", "42", "53", "58", "XX": // connection, something missing or forbidden, resources, system
+	case "08", "25", "42", "53", "58", "XX": // connection, a session that hung, something missing or forbidden, resources, system
 		return false
 	case "57": // of operators' interventions only the timeout
 		return pg.Code == "57014"

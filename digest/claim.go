@@ -288,7 +288,9 @@ func orNull(s string) *string {
 }
 
 // storableText leaves out what a text in PostgreSQL can't hold.
-func storableText(s string) string { return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "") }
+func storableText(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
+}
 
 // written is a decision that was written, with the mail it led to.
 type written struct {
@@ -323,4 +325,3 @@ func (l *look) write(ctx context.Context, db executor, v *verdicts) ([]written, 
 	}
 	return list, nil
 }
-

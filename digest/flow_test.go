@@ -33,7 +33,9 @@ func TestReadDeletedOrSnoozedBetweenClaimAndSend(t *testing.T) {
 	ids := w.notify(note{user: "ann"}, note{user: "ann"}, note{user: "ann"}, note{user: "ann"}, note{user: "ann", expires: ptr(noon.Add(4*time.Hour + time.Minute))},
 		note{user: "bob"}, note{user: "cid"})
 	worker := w.worker()
-	w.box.script(func(mail.Envelope) error { return &mail.SendError{Step: "mail", Blame: mail.BlameMessage, Code: 451, Err: errLater} }, nil)
+	w.box.script(func(mail.Envelope) error {
+		return &mail.SendError{Step: "mail", Blame: mail.BlameMessage, Code: 451, Err: errLater}
+	}, nil)
 	at := noon.Add(4 * time.Hour)
 	w.mailed(worker, at)
 	w.wantState("ann claimed 1", "bob claimed 1", "cid claimed 1")

@@ -56,6 +56,15 @@ func (l *life) keep(c net.Conn) error {
 	return nil
 }
 
+// cut breaks all connections; new ones can be made.
+func (l *life) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		_ = c.Close()
+	}
+}
+
 func (l *life) forget(c net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

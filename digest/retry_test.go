@@ -166,7 +166,9 @@ func TestMailsThatCannotBeMade(t *testing.T) {
 	w.user("ann")
 	ids := w.notify(note{user: "ann"})
 	at := noon.Add(4 * time.Hour)
-	w.mailed(w.worker(func(o *Options) { o.Renderer = unrenderable{err: &trunkline.ArgumentError{Problem: "the address is odd"}} }), at)
+	w.mailed(w.worker(func(o *Options) {
+		o.Renderer = unrenderable{err: &trunkline.ArgumentError{Problem: "the address is odd"}}
+	}), at)
 	w.wantState("ann failed 1")
 	w.mailed(w.worker(func(o *Options) { o.Renderer = unrenderable{err: errors.New("the key is gone")} }), at.Add(24*time.Hour))
 	w.wantState("ann failed 1", "ann claimed 1")

@@ -56,8 +56,10 @@ func populate(t testing.TB, pool *pgxpool.Pool, users, each int) {
 // discard takes all mails.
 type discard struct{}
 
-func (discard) Send(ctx context.Context, _ mail.Envelope, commit func(context.Context) error) error { return commit(ctx) }
-func (discard) Close() error                                                                         { return nil }
+func (discard) Send(ctx context.Context, _ mail.Envelope, commit func(context.Context) error) error {
+	return commit(ctx)
+}
+func (discard) Close() error { return nil }
 
 // BenchmarkMails claims, renders and sends mails of ten notifications each to a server that takes all of them, with all that the
 // database has to remember of it.

@@ -93,6 +93,13 @@ type note struct {
 // notify makes notifications and has the keeper place them, and returns their ids.
 func (w *world) notify(notes ...note) []int64 {
 	w.Helper()
+	ids := w.insert(notes...)
+	w.keep(noon)
+	return ids
+}
+
+func (w *world) insert(notes ...note) []int64 {
+	w.Helper()
 	ids := make([]int64, len(notes))
 	var b pgx.Batch
 	for i, n := range notes {
@@ -112,7 +119,6 @@ func (w *world) notify(notes ...note) []int64 {
 	if err := w.pool.SendBatch(w.context(), &b).Close(); err != nil {
 		w.Fatal(err)
 	}
-	w.keep(noon)
 	return ids
 }
 
