@@ -7,7 +7,8 @@ import (
 )
 
 // addressProblem says why nothing can be mailed to an address, "" if something can. The rules are those of
-// trunkline.email_problem. They are asked again here since addresses may come from a view of the application's, which nobody checks.
+// trunkline.email_problem. They are asked again here since addresses may come from a view of the application's, which nobody
+// checks.
 func addressProblem(address string) string {
 	// RFC 5321 allows no more bytes.
 	const mostOfAll, mostOfLocal, mostOfLabel = 254, 64, 63

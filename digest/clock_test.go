@@ -315,7 +315,11 @@ func TestZoneIsTheFirstThatIsKnown(t *testing.T) {
 		{[]string{"Europe/Berlin", "Mars/Olympus"}, nil, "Europe/Berlin"},
 		{[]string{"Mars/Olympus", "Europe/Berlin"}, []string{"Mars/Olympus"}, "Europe/Berlin"},
 		{[]string{"Mars/Olympus", "../../etc/passwd"}, []string{"Mars/Olympus", "../../etc/passwd"}, "UTC"},
-		{[]string{"Local", "localtime", "right/Europe/Berlin", "Europe/London"}, []string{"Local", "localtime", "right/Europe/Berlin"}, "Europe/London"},
+		{
+			[]string{"Local", "localtime", "right/Europe/Berlin", "Europe/London"},
+			[]string{"Local", "localtime", "right/Europe/Berlin"},
+			"Europe/London",
+		},
 	} {
 		for range 2 { // loaded, and remembered
 			zone, unknown := zoneOf(c.names)
@@ -335,7 +339,8 @@ func TestClockOfTwentyFourHoursIsMidnight(t *testing.T) {
 	if next := nextDaily(noon, Clock(24*time.Hour), time.UTC); !next.Equal(noon.Add(12 * time.Hour)) {
 		t.Errorf("24:00 comes at %s", next)
 	}
-	if end := (Quiet{From: Clock(11 * time.Hour), To: Clock(24 * time.Hour)}).end(noon, time.UTC); !end.Equal(noon.Add(12 * time.Hour)) {
+	quiet := Quiet{From: Clock(11 * time.Hour), To: Clock(24 * time.Hour)}
+	if end := quiet.end(noon, time.UTC); !end.Equal(noon.Add(12 * time.Hour)) {
 		t.Errorf("quiet until 24:00 ends at %s", end)
 	}
 }

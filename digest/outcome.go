@@ -13,6 +13,7 @@ import (
 // A Phase of a mail on its way: see docs/digests.md.
 type Phase string
 
+// The phases.
 const (
 	Claimed   Phase = "claimed"   // to be tried, or being tried
 	DataSent  Phase = "data_sent" // the server has all of it but the final dot, which may be on its way

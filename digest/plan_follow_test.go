@@ -128,7 +128,8 @@ func TestDailyMailsOnceADateWhateverClocksDo(t *testing.T) {
 		for _, at := range []string{"00:00", "01:45", "02:30", "09:00", "23:30"} {
 			hour := parseClock(t, at)
 			f := follower{when: map[int64]time.Time{}, user: Candidate{
-				UserID: "ann", Email: "ann@example.org", Zones: []string{change.zone}, Preferences: map[string]Preference{"": {Mode: Daily, At: &hour}},
+				UserID: "ann", Email: "ann@example.org", Zones: []string{change.zone},
+				Preferences: map[string]Preference{"": {Mode: Daily, At: &hour}},
 			}}
 			// A notification every 20 minutes, looked at by the minute that was said.
 			var got []time.Time
@@ -186,7 +187,9 @@ func TestWhoClosesTheLaptopWithoutGoodbyeIsMailed(t *testing.T) {
 
 func TestABusyDayIsNoMoreThanTheCap(t *testing.T) {
 	t.Parallel()
-	f := follower{user: ann(func(c *Candidate) { c.Items, c.Preferences = nil, map[string]Preference{"": {Mode: AtOnce}} }), when: map[int64]time.Time{}}
+	f := follower{
+		user: ann(func(c *Candidate) { c.Items = nil }, prefers("", Preference{Mode: AtOnce})), when: map[int64]time.Time{},
+	}
 	begin := berlin("2026-01-05 00:00")
 	for n := range 3 * 24 * 12 {
 		now := begin.Add(time.Duration(n) * 5 * time.Minute)

@@ -137,7 +137,8 @@ func TestZoneThatIsNotKnownIsSkippedAndSaid(t *testing.T) {
 	t.Parallel()
 	d := want(t, ann(prefers("", daily(18, 0)), func(c *Candidate) { c.Zones = []string{"Mars/Olympus", "Asia/Kolkata"} }),
 		"2026-01-05 09:00", "waiting until 2026-01-05 13:30")
-	if d.Zone.String() != "Asia/Kolkata" || !strings.Contains(d.Reason, `Time zone "Mars/Olympus" isn't known, so Asia/Kolkata is used.`) {
+	if d.Zone.String() != "Asia/Kolkata" ||
+		!strings.Contains(d.Reason, `Time zone "Mars/Olympus" isn't known, so Asia/Kolkata is used.`) {
 		t.Errorf("in %s: %s", d.Zone, d.Reason)
 	}
 }
@@ -262,7 +263,8 @@ func TestNothingIsMailedUnaskedWhereAKindAsks(t *testing.T) {
 
 func TestWhoMayNoLongerSeeTheOnlyItemGetsNoMail(t *testing.T) {
 	t.Parallel()
-	d := want(t, ann(also("comment", "project:7", "2026-01-05 08:00"), asks(1, Denied)), "2026-01-05 12:00", "waiting until 2026-01-05 13:00")
+	c := ann(also("comment", "project:7", "2026-01-05 08:00"), asks(1, Denied))
+	d := want(t, c, "2026-01-05 12:00", "waiting until 2026-01-05 13:00")
 	wantLeft(t, d, Left{2, NoMember})
 	want(t, ann(asks(0, Denied)), "2026-01-05 13:00", "nothing")
 }

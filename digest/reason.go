@@ -83,7 +83,7 @@ func (s *sentences) badAddress(p *plan, problem string) string {
 func (s *sentences) bouncing(p *plan, until time.Time) string {
 	forgotten := "Nothing is mailed to it until the address changes."
 	if !until.IsZero() {
-		forgotten = fmt.Sprintf("Nothing is mailed to it until enough of that is forgotten, on %s, or the address changes.", s.date(until))
+		forgotten = "Nothing is mailed to it until enough of that is forgotten, on " + s.date(until) + ", or the address changes."
 	}
 	return s.waits(p, true, fmt.Sprintf("the e-mail address %s refused mail too often", quote(p.Email)), forgotten, s.wasDue(p))
 }
@@ -97,12 +97,14 @@ func (s *sentences) quiet(p *plan) string {
 }
 
 func (s *sentences) capped(p *plan, sent int) string {
-	return s.waits(p, true, fmt.Sprintf("the user got %d mails within 24 hours, and %d is the most", sent, p.rules.DailyCap), s.wasDue(p))
+	why := fmt.Sprintf("the user got %d mails within 24 hours, and %d is the most", sent, p.rules.DailyCap)
+	return s.waits(p, true, why, s.wasDue(p))
 }
 
 func (s *sentences) postponed(p *plan, limit time.Time) string {
-	return s.waits(p, true, fmt.Sprintf("the user is active, and may be reading now. The mail goes out when nothing was heard of the user "+
-		"for %s, at the latest on %s", spell(p.rules.ActiveWindow), s.date(limit)), s.wasDue(p))
+	why := fmt.Sprintf("the user is active, and may be reading now. The mail goes out when nothing was heard of the user for %s, "+
+		"at the latest on %s", spell(p.rules.ActiveWindow), s.date(limit))
+	return s.waits(p, true, why, s.wasDue(p))
 }
 
 func (s *sentences) membershipUnknown(p *plan, item *planned) string {

@@ -145,7 +145,8 @@ func TestReasonsReadWell(t *testing.T) {
 		},
 		{
 			"in summer, elsewhere",
-			ann(func(c *Candidate) { c.Zones[0], c.Items[0].CreatedAt = "America/New_York", berlin("2026-07-05 09:00") }), "2026-07-05 13:00",
+			ann(func(c *Candidate) { c.Zones[0], c.Items[0].CreatedAt = "America/New_York", berlin("2026-07-05 09:00") }),
+			"2026-07-05 13:00",
 			Mailed, "",
 			`1 unread notification is mailed. Kind "mention" is mailed after 4h (the default), ` +
 				`so the first was due on Sun 5 Jul 2026 07:00 EDT (America/New_York).`,
@@ -159,15 +160,15 @@ func TestReasonsReadWell(t *testing.T) {
 		{
 			"bad address", ann(func(c *Candidate) { c.Email = "Ann <ann@example.org>\r\nBcc: all@example.org" }), "2026-01-05 13:00",
 			BadAddress, "2026-01-06 13:00",
-			`1 unread notification waits: "Ann <ann@example.org>\r\nBcc: all@example.org" can't be an e-mail address, since it contains a space, ` +
-				`a control character or an invisible one. Kind "mention" is mailed after 4h (the default), ` +
+			`1 unread notification waits: "Ann <ann@example.org>\r\nBcc: all@example.org" can't be an e-mail address, since it contains ` +
+				`a space, a control character or an invisible one. Kind "mention" is mailed after 4h (the default), ` +
 				`so the first was due on Mon 5 Jan 2026 13:00 CET (Europe/Berlin).`,
 		},
 		{
 			"bouncing", ann(func(c *Candidate) { c.Bounces, c.BouncedAt = 6, berlin("2026-01-01 00:00") }), "2026-01-05 13:00",
 			Bouncing, "2026-01-06 13:00",
-			`1 unread notification waits: the e-mail address "ann@example.org" refused mail too often. Nothing is mailed to it until enough ` +
-				`of that is forgotten, on Sat 31 Jan 2026 00:00 CET (Europe/Berlin), or the address changes. ` +
+			`1 unread notification waits: the e-mail address "ann@example.org" refused mail too often. Nothing is mailed to it ` +
+				`until enough of that is forgotten, on Sat 31 Jan 2026 00:00 CET (Europe/Berlin), or the address changes. ` +
 				`Kind "mention" is mailed after 4h (the default), so the first was due on Mon 5 Jan 2026 13:00 CET (Europe/Berlin).`,
 		},
 		{
@@ -194,8 +195,8 @@ func TestReasonsReadWell(t *testing.T) {
 		{
 			"active", ann(func(c *Candidate) { c.ActiveAt = berlin("2026-01-05 12:59") }), "2026-01-05 13:00",
 			Postponed, "2026-01-05 13:04",
-			`1 unread notification waits: the user is active, and may be reading now. The mail goes out when nothing was heard of the user ` +
-				`for 5m, at the latest on Mon 5 Jan 2026 14:00 CET (Europe/Berlin). ` +
+			`1 unread notification waits: the user is active, and may be reading now. The mail goes out when nothing was heard ` +
+				`of the user for 5m, at the latest on Mon 5 Jan 2026 14:00 CET (Europe/Berlin). ` +
 				`Kind "mention" is mailed after 4h (the default), so the first was due on Mon 5 Jan 2026 13:00 CET (Europe/Berlin).`,
 		},
 		{
@@ -219,9 +220,9 @@ func TestReasonsReadWell(t *testing.T) {
 				c.Zones = []string{"Mars/Olympus", "", ""}
 			}), "2026-01-05 13:00",
 			Mailed, "",
-			`1 unread notification is mailed. Kind "mention" is mailed after 4h (the default), so the first was due on Mon 5 Jan 2026 12:00 UTC. ` +
-				`Time zone "Mars/Olympus" isn't known, so UTC is used. The user's preference for kind "mention" isn't understood and doesn't ` +
-				`count: "weekly". The user's preference for all kinds isn't understood and doesn't count: "daily" without a time of day.`,
+			`1 unread notification is mailed. Kind "mention" is mailed after 4h (the default), so the first was due on ` +
+				`Mon 5 Jan 2026 12:00 UTC. Time zone "Mars/Olympus" isn't known, so UTC is used. The user's preference for ` +
+				`kind "mention" isn't understood and doesn't count: "weekly". The user's preference for all kinds isn't understood and doesn't count: "daily" without a time of day.`,
 		},
 	} {
 		t.Run(row.what, func(t *testing.T) {

@@ -65,7 +65,7 @@ func (w *Worker) recheck(ctx context.Context, at time.Time, tries []*try, report
 					ask = append(ask, questions(user, d.Ask, kinds)...)
 				} else if d.Kind != Mailed && len(t.items) > 0 {
 					ended[t] = true
-					w.finish(ctx, t, postponed(t, d, at), at, report)
+					w.finish(ctx, t, postponed(t, d), at, report)
 				} else {
 					t.reduce(d, people[user])
 				}
@@ -99,7 +99,7 @@ func (w *Worker) planAgain(t *try, p *person, kinds map[string]kindRow, known an
 }
 
 // postponed is how a try ends that the rules have something against by now.
-func postponed(t *try, d Decision, at time.Time) outcome {
+func postponed(t *try, d Decision) outcome {
 	if !t.uncertain {
 		return outcome{phase: Cancelled, reply: "It waited, and then there was something against it. " + d.Reason, againAt: d.NextAt}
 	}
