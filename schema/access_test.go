@@ -132,7 +132,6 @@ var outsiders = []struct{ sql, grants string }{
 	{"SELECT * FROM trunkline.inbox_fold('ann')", "inbox serve"},
 	{"SELECT * FROM trunkline.inbox_check(true)", "inbox serve"},
 	{"SELECT trunkline.item_text('a', 'a', '{}')", "inbox serve"},
-	{"SELECT trunkline.fill_template('a', '{}')", ""},
 	{"SELECT trunkline.template_rest('a')", ""},
 	{"SELECT trunkline.check_argument('a', 'a', 'a', 1)", ""},
 	{"SELECT trunkline.check_notification('k', 1, NULL, NULL, NULL, NULL, NULL)", ""},

@@ -13,7 +13,6 @@ func (d database) blocks(sql string) int {
 			Hit  int `json:"Shared Hit Blocks"`
 			Read int `json:"Shared Read Blocks"`
 		}
-		Triggers []struct{ Name string }
 	}
 	if err := json.Unmarshal([]byte(d.column("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + sql)[0]), &plans); err != nil {
 		d.Fatal(err)

@@ -117,31 +117,6 @@ WHERE NOT EXISTS (SELECT FROM trunkline.channel c WHERE c.name >= 'inbox:' COLLA
 ON CONFLICT DO NOTHING;
 ALTER TABLE trunkline.namespace ENABLE TRIGGER tell_insert;
 
--- fill_template(template, data) → the template with what stands in the data in the place of its names. Raises where the JSON has
--- texts that PostgreSQL can't hold.
-CREATE FUNCTION trunkline.fill_template(template text, data json) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    -- A { of its own is a control character, which no template has, until it is put in.
-    segments text[] := string_to_array(replace(template, '{{', E'\u0001'), '{');
-    segment text;
-    name text;
-    path text[];
-    filled text := replace(replace(segments[1], '}}', '}'), E'\u0001', '{');
-BEGIN
-    FOREACH segment IN ARRAY segments[2:] LOOP
-        name := split_part(segment, '}', 1);
-        path := string_to_array(name, '.');
-        IF json_typeof(data #> path) NOT IN ('object', 'array') THEN
-            filled := filled || coalesce(left(data #>> path, 1000), '');
-        END IF;
-        filled := filled || replace(replace(substr(segment, length(name) + 2), '}}', '}'), E'\u0001', '{');
-    END LOOP;
-    RETURN filled;
-END
-$$;
-
 -- item_text(template, title, data) → one line about a notification: the template filled with its data, the title where there is no
 -- template or nothing came of it. {task.title} is the text at that path of the data, a number in a path counts elements of an
 -- array from 0; what isn't there, is null, an object or an array is empty. {{ and }} are braces. At most 500 characters, without
@@ -153,21 +128,31 @@ $$;
 --     SELECT trunkline.item_text('{actor} completed {task.title}', 'Task completed',
 --                                '{"actor": "Ann", "task": {"title": "Paint"}}');
 CREATE FUNCTION trunkline.item_text(template text, title text, data json) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    segments text[];
+    segment text;
+    name text;
+    path text[];
     filled text := '';
 BEGIN
-    IF template IS NULL THEN
-        NULL;
-    ELSIF strpos(data::text, '\u') = 0 THEN
-        filled := trunkline.fill_template(template, data);
-    ELSE
+    IF template IS NOT NULL THEN
         BEGIN
-            filled := trunkline.fill_template(template, data);
+            -- A { of its own is a control character, which no template has, until it is put in.
+            segments := string_to_array(replace(template, '{{', E'\u0001'), '{');
+            filled := replace(replace(segments[1], '}}', '}'), E'\u0001', '{');
+            FOREACH segment IN ARRAY segments[2:] LOOP
+                name := split_part(segment, '}', 1);
+                path := string_to_array(name, '.');
+                IF json_typeof(data #> path) NOT IN ('object', 'array') THEN
+                    filled := filled || coalesce(left(data #>> path, 1000), '');
+                END IF;
+                filled := filled || replace(replace(substr(segment, length(name) + 2), '}}', '}'), E'\u0001', '{');
+            END LOOP;
         EXCEPTION
             WHEN untranslatable_character OR invalid_text_representation THEN
-                NULL;
+                filled := '';
         END;
     END IF;
     IF filled COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' THEN
@@ -268,5 +253,4 @@ $$;
 
 REVOKE ALL ON trunkline.kind, trunkline.notification, trunkline.inbox, trunkline.inbox_change, trunkline.digest_due FROM PUBLIC;
 REVOKE ALL ON SEQUENCE trunkline.notification_id_seq, trunkline.inbox_change_id_seq FROM PUBLIC;
-REVOKE ALL ON FUNCTION trunkline.fill_template, trunkline.item_text, trunkline.check_argument, trunkline.grant_notify,
-    trunkline.grant_inbox FROM PUBLIC;
+REVOKE ALL ON FUNCTION trunkline.item_text, trunkline.check_argument, trunkline.grant_notify, trunkline.grant_inbox FROM PUBLIC;
