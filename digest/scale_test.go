@@ -86,7 +86,7 @@ func BenchmarkMails(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	worker, err := New(pool, Options{Renderer: renderer, Sender: discard{}})
+	worker, err := New(pool, Options{Renderer: renderer, Sender: discard{}, Concurrency: 128})
 	if err != nil {
 		b.Fatal(err)
 	}
