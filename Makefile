@@ -10,6 +10,7 @@ TIMEOUT ?= 15m
 TESTFLAGS ?=
 # make soak DURATION=1h
 DURATION ?= 10m
+CRASHES ?= 5000
 # How long each fuzz test runs
 FUZZTIME ?= 2s
 
@@ -62,8 +63,9 @@ vuln: ## look for known vulnerabilities in what is called
 	@scripts/vuln.sh
 
 .PHONY: soak
-soak: ## run the checker of the delivery guarantees for long: make soak DURATION=1h
+soak: ## try to break the guarantees for long: make soak DURATION=1h CRASHES=5000
 	go test ./internal/checker -run '^TestChecker$$' -count=1 -checker.duration=$(DURATION) -checker.nodes=3 -timeout 0 -v
+	go test ./digest -run '^TestCrashes$$' -count=1 -digest.crashes=$(CRASHES) -timeout 0 -v
 
 .PHONY: bench
 bench: build ## measure this machine: make bench ARGS='…'

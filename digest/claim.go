@@ -197,6 +197,9 @@ func (l *look) decide(ctx context.Context, users []string) (left []string, claim
 			p.Unknowns = l.unknown[user]
 			l.answers.give(p, l.kinds)
 			d := Plan(p.Candidate, w.opts.Rules, l.at)
+			if p.more && d.NextAt.IsZero() && d.Kind != Ask {
+				d.NextAt = storable(l.at.Add(lookHourly)) // what was read may be out of the question, and what wasn't due
+			}
 			switch d.Kind {
 			case Ask:
 				ask = append(ask, questions(user, d.Ask, l.kinds)...)

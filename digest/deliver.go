@@ -2,8 +2,10 @@ package digest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +36,7 @@ type try struct {
 	subject    string
 	kinds      map[string]string
 	newAddress bool
+	committed  bool      // the final dot may have followed
 	deadline   time.Time // by this process's clock: when this try ends, before its lease does
 }
 
@@ -77,11 +80,41 @@ func (w *Worker) take(ctx context.Context, at time.Time, most int, report *recor
 	if len(tries) == 0 {
 		return nil, began, nil
 	}
+	ready, err = w.makeReady(ctx, at, tries, report)
+	return ready, began, err
+}
+
+// makeReady finds out what tries are to send. What fails is done by halves, down to the mail that it is about, so that whatever is
+// wrong with that one doesn't hold up the others.
+func (w *Worker) makeReady(ctx context.Context, at time.Time, tries []*try, report *recorder) (ready []*try, err error) {
+	ready, err = w.makeAllReady(ctx, at, slices.Clone(tries), report)
+	switch {
+	case err == nil || ctx.Err() != nil || !mayBeOne(err):
+		return ready, err
+	case len(tries) == 1:
+		t := tries[0]
+		w.opts.Logger.Error("a mail can't be made ready, so it waits", "digest", t.id, "error", err)
+		w.finish(ctx, t, w.later(t, outcome{reply: "The mail couldn't be made ready: " + reason(err)}, at), at, report)
+		return nil, nil
+	}
+	for _, t := range tries {
+		t.items, t.kinds = nil, nil
+	}
+	middle := len(tries) / 2
+	first, err := w.makeReady(ctx, at, tries[:middle], report)
+	if err != nil {
+		return first, err
+	}
+	second, err := w.makeReady(ctx, at, tries[middle:], report)
+	return append(first, second...), err
+}
+
+func (w *Worker) makeAllReady(ctx context.Context, at time.Time, tries []*try, report *recorder) (ready []*try, err error) {
 	if err := w.readContents(ctx, at, tries); err != nil {
-		return nil, began, err
+		return nil, err
 	}
 	if tries, err = w.recheck(ctx, at, tries, report); err != nil {
-		return nil, began, err
+		return nil, err
 	}
 	var finishing sync.WaitGroup
 	for _, t := range tries {
@@ -97,9 +130,9 @@ func (w *Worker) take(ctx context.Context, at time.Time, most int, report *recor
 	}
 	finishing.Wait()
 	if err := w.prepare(ctx, at, ready); err != nil {
-		return nil, began, err
+		return nil, err
 	}
-	return ready, began, nil
+	return ready, nil
 }
 
 // readContents reads what is still to be mailed.
@@ -197,8 +230,9 @@ func (t *try) digest() mail.Digest {
 	}
 }
 
-// deliver makes the mail and sends it, and writes how that ended. now is the clock.
-func (w *Worker) deliver(ctx context.Context, t *try, now func() time.Time, report *recorder) {
+// deliver makes the mail and sends it, and writes how that ended. now is the clock. It tells whether the mail is to be tried again at
+// once.
+func (w *Worker) deliver(ctx context.Context, t *try, now func() time.Time, report *recorder) (again bool) {
 	w.point(ctx, "leased", t.id)
 	err := w.send(ctx, t)
 	w.point(ctx, "answered", t.id)
@@ -207,10 +241,18 @@ func (w *Worker) deliver(ctx context.Context, t *try, now func() time.Time, repo
 	w.heed(o, err, at)
 	w.finish(ctx, t, o, at, report)
 	w.point(ctx, "recorded", t.id)
+	return errors.Is(err, errChanged)
 }
 
 // send renders and sends a mail. No error: the server has it.
-func (w *Worker) send(ctx context.Context, t *try) error {
+func (w *Worker) send(ctx context.Context, t *try) (err error) {
+	// Templates and senders may be the application's: one mail that they fail at must not end the program.
+	defer func() {
+		if what := recover(); what != nil {
+			w.opts.Logger.Error("making or sending a mail panicked", "digest", t.id, "panic", what, "stack", string(debug.Stack()))
+			err = &mail.SendError{Step: "panic", Blame: mail.BlameMessage, Uncertain: t.committed, Err: fmt.Errorf("panic: %v", what)}
+		}
+	}()
 	envelope, text, err := w.opts.Renderer.Render(t.digest())
 	if err != nil {
 		return err
@@ -221,13 +263,17 @@ func (w *Worker) send(ctx context.Context, t *try) error {
 	defer cancel()
 	return w.opts.Sender.Send(ctx, envelope, func(ctx context.Context) error {
 		w.point(ctx, "body sent", t.id)
-		current, err := w.group.write(ctx, &step{id: t.id, attempt: t.attempt})
+		s := &step{id: t.id, attempt: t.attempt}
+		current, err := w.group.write(ctx, s)
+		t.committed = err != nil || current && s.whole
 		w.point(ctx, "committed", t.id)
 		switch {
 		case err != nil:
 			return &unwrittenError{err}
 		case !current:
 			return errOvertaken
+		case !s.whole:
+			return errChanged
 		case time.Now().After(t.deadline):
 			return errTooLate // this process was stopped for a while
 		}
@@ -330,11 +376,11 @@ func (t *try) tried(o outcome) Tried {
 
 // settle does what mails that weren't sent have left to be done: their notifications can be mailed again, their users are looked
 // at again, bounces are counted. What somebody has locked stays for the next time.
-func (w *Worker) settle(ctx context.Context) error {
-	const some = 100
+func (w *Worker) settle(ctx context.Context, at time.Time) error {
+	const some = 10 // what it locks, the inboxes' keeper may wait for
 	for last := int64(0); ; {
 		var looked int
-		err := w.pool.QueryRow(ctx, "SELECT looked, last FROM trunkline.digest_settle($1, $2)", last, some).Scan(&looked, &last)
+		err := w.pool.QueryRow(ctx, "SELECT looked, last FROM trunkline.digest_settle($1, $2, $3)", last, some, at).Scan(&looked, &last)
 		if err != nil {
 			return fmt.Errorf("settle mails that weren't sent: %w", err)
 		}

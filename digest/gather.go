@@ -63,6 +63,7 @@ const (
 type person struct {
 	Candidate
 	name, locale string
+	more         bool // there are unread items beyond those that were read
 }
 
 // people begins a candidate for each user.
@@ -160,6 +161,10 @@ const capWindow = 24 * time.Hour
 // Of one user's notifications so many are read at first. More are read for that user alone, and only those that are wanted by mail.
 const unreadFirst = 1000
 
+// unreadMost is how many are read then. Many of them may be out of the question (of a group that the user has left, say), so it is more
+// than a mail holds. Who has even more unread is looked at again, whatever is decided.
+const unreadMost = 100_000
+
 // oldest is when an item was created at the earliest that may still be mailed: [Rules.MaxAge] counts from when it was due, and
 // that is at most 31 days later.
 func (w *Worker) oldest(at time.Time) time.Time {
@@ -193,13 +198,16 @@ func (w *Worker) candidates(ctx context.Context, db source, at time.Time, people
 		}
 		p := people[user]
 		p.Items, p.Muted = nil, nil
-		rows, err := db.Query(ctx, unreadSQL, []string{user}, w.oldest(at), w.opts.Rules.MostItems+1, true)
+		counts[user] = 0
+		most := max(w.opts.Rules.MostItems+1, unreadMost)
+		rows, err := db.Query(ctx, unreadSQL, []string{user}, w.oldest(at), most, true)
 		if err == nil {
 			err = items(rows)
 		}
 		if err != nil {
 			return fmt.Errorf("read what is unread of %q: %w", user, err)
 		}
+		p.more = counts[user] >= most
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type step struct {
 	outcome *outcome // nil: the final dot follows
 	at      time.Time
 	current bool // whether it was news: the attempt is the current one
+	whole   bool // of a final dot: all that the mail holds is still to be mailed
 	err     error
 	done    chan struct{}
 }
@@ -102,7 +103,7 @@ func (g *group) flush(batch []*step) error {
 		for i, s := range dots {
 			ids[i], attempts[i] = s.id, int32(s.attempt)
 		}
-		b.Queue("SELECT trunkline.digest_commit($1, $2)", ids, attempts).Query(mark(dots))
+		b.Queue("SELECT id, whole FROM trunkline.digest_commit($1, $2)", ids, attempts).Query(markDots(dots))
 	}
 	for _, list := range ends {
 		if len(list) > 0 {
@@ -145,6 +146,25 @@ func mark(list []*step) func(pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
 			if s := byID[id]; s != nil {
 				s.current = true
+			}
+			return nil
+		})
+		return err
+	}
+}
+
+// markDots notes which mails may go on to the final dot.
+func markDots(list []*step) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		byID := make(map[int64]*step, len(list))
+		for _, s := range list {
+			byID[s.id] = s
+		}
+		var id int64
+		var whole bool
+		_, err := pgx.ForEachRow(rows, []any{&id, &whole}, func() error {
+			if s := byID[id]; s != nil {
+				s.current, s.whole = true, whole
 			}
 			return nil
 		})

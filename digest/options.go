@@ -46,6 +46,9 @@ const (
 type Options struct {
 	Renderer Renderer
 	Sender   mail.Sender
+	// Kept says that Sender keeps mails instead of sending them. Such a worker does nothing on a database that one without it has
+	// mailed from: see [ErrKept].
+	Kept bool
 	// Engine, if there is one, wakes the worker when something was notified. Without it mail that is due at once may come as late
 	// as Fallback says.
 	Engine *trunkline.Engine

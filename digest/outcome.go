@@ -28,6 +28,7 @@ const (
 var (
 	errOvertaken = errors.New("another try at this mail has begun, or it was sent")
 	errTooLate   = errors.New("this try took too long, and another one may have begun")
+	errChanged   = errors.New("something of it was read or removed just before it went out; it is made anew without that")
 )
 
 // An unwrittenError says that the database couldn't be told that the final dot follows, so it didn't.
@@ -69,7 +70,7 @@ func (w *Worker) judge(ctx context.Context, t *try, err error, now time.Time) ou
 		return outcome{phase: Sent, server: answered}
 	case errors.Is(err, errOvertaken):
 		return outcome{phase: Claimed, reply: err.Error(), written: true}
-	case errors.Is(err, errTooLate):
+	case errors.Is(err, errTooLate), errors.Is(err, errChanged):
 		return outcome{phase: Claimed, reply: err.Error(), nextAt: now}
 	case errors.As(err, &unwritten):
 		return outcome{phase: Claimed, reply: err.Error(), nextAt: now.Add(retryWait(t.attempt))}
@@ -77,7 +78,7 @@ func (w *Worker) judge(ctx context.Context, t *try, err error, now time.Time) ou
 		return w.judgeSend(ctx, t, send, now)
 	case errors.As(err, &argument):
 		// No mail can be made of it.
-		return outcome{phase: Failed, reply: err.Error(), againAt: now.Add(lookDaily)}
+		return w.giveUp(t, outcome{phase: Failed, reply: err.Error(), againAt: now.Add(lookDaily)})
 	default:
 		return w.later(t, outcome{reply: err.Error()}, now)
 	}
@@ -100,6 +101,10 @@ func (w *Worker) judgeSend(ctx context.Context, t *try, err *mail.SendError, now
 		return w.later(t, o, now)
 	case stopped:
 		o.phase, o.nextAt = Claimed, now
+	case t.uncertain:
+		// It is refused, but the server may have it from an earlier try: who gives up now may have lost it, who gives its
+		// notifications back may mail them twice.
+		return w.later(t, o, now)
 	case err.Permanent && err.Blame == mail.BlameRecipient:
 		o.phase, o.againAt = Bounced, now.Add(lookDaily)
 	case err.Permanent && err.Blame == mail.BlameMessage:
@@ -115,9 +120,18 @@ func (w *Worker) later(t *try, o outcome, now time.Time) outcome {
 	if now.Sub(t.claimedAt) >= w.opts.GiveUp {
 		o.phase, o.againAt = Failed, now.Add(lookDaily)
 		o.reply = fmt.Sprintf("Given up after %s. %s", spell(w.opts.GiveUp), o.reply)
-		return o
+		return w.giveUp(t, o)
 	}
 	o.phase, o.nextAt = Claimed, now.Add(retryWait(t.attempt))
+	return o
+}
+
+// giveUp ends a mail that failed. What the server may have is parked: its notifications aren't given back, since they would be
+// mailed again under another Message-ID, and it isn't forgotten either. Somebody decides: trunkline.resend_digest sends it.
+func (w *Worker) giveUp(t *try, o outcome) outcome {
+	if t.uncertain || o.uncertain {
+		o.phase, o.againAt = Parked, time.Time{}
+	}
 	return o
 }
 

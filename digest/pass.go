@@ -3,6 +3,8 @@ package digest
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,11 +23,16 @@ type pass struct {
 	underWay int  // tries
 	mayLook  bool // somebody may be due
 	mayTake  bool // a mail may wait to be tried
+	few      bool // tries begin even if there is room for few of them
 	waiting  int  // mails that looks of this pass have claimed and nobody has been seen to take
 	err      error
 
+	tidies  atomic.Bool // it is being tidied up
+	tidying sync.WaitGroup
+	forget  func(context.Context) error // nil: nothing is forgotten meanwhile
+
 	looks chan lookResult
-	ends  chan struct{}
+	ends  chan bool // whether the mail is to be tried again at once
 }
 
 type lookResult struct {
@@ -36,15 +43,14 @@ type lookResult struct {
 // pass works until nothing is left to do, the breaker opens, or something fails. It returns when all of it has ended. When ctx ends,
 // tries have Options.Grace to end by themselves.
 func (w *Worker) pass(ctx context.Context, now func() time.Time, report *recorder) error {
-	if w.unsettled.Swap(false) {
-		if err := w.settle(ctx); err != nil {
-			w.unsettled.Store(true)
-			return err
-		}
+	if err := w.admitted(ctx); err != nil {
+		return err
 	}
+	// Also what another worker didn't live to settle, or what somebody had locked.
+	w.tidy(ctx, now())
 	p := &pass{
 		worker: w, now: now, report: report, mayLook: true, mayTake: true,
-		looks: make(chan lookResult, 1), ends: make(chan struct{}, w.opts.Concurrency),
+		looks: make(chan lookResult, 1), ends: make(chan bool, w.opts.Concurrency), forget: w.forget,
 	}
 	// Tries outlive ctx for a while.
 	trying, abort := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -55,13 +61,21 @@ func (w *Worker) pass(ctx context.Context, now func() time.Time, report *recorde
 	})
 	defer stop()
 	p.run(ctx, trying)
+	p.tidying.Wait()
 	w.group.wait()
-	if p.err == nil && w.unsettled.Swap(false) {
-		if p.err = w.settle(context.WithoutCancel(ctx)); p.err != nil {
-			w.unsettled.Store(true)
-		}
+	if p.err == nil && w.unsettled.Load() {
+		w.tidy(context.WithoutCancel(ctx), now())
 	}
 	return p.err
+}
+
+// tidy settles what mails have left to be done. What fails is done later: nothing that is to be mailed waits for it.
+func (w *Worker) tidy(ctx context.Context, at time.Time) {
+	w.unsettled.Store(false)
+	if err := w.settle(ctx, at); err != nil && ctx.Err() == nil {
+		w.unsettled.Store(true)
+		w.opts.Logger.Warn("what mails that weren't sent have left to be done is done later", "error", err)
+	}
 }
 
 func (p *pass) run(ctx, trying context.Context) {
@@ -81,25 +95,48 @@ func (p *pass) run(ctx, trying context.Context) {
 				p.waiting += r.claimed
 				p.mayTake = true
 			}
-		case <-p.ends:
-			p.underWay--
+		case again := <-p.ends:
+			p.ended(again)
 			p.drain()
 		case <-again.C:
-			p.mayLook, p.mayTake = true, true
+			p.mayLook, p.mayTake, p.few = true, true, true
+			p.tidy(ctx)
 		}
 	}
+}
+
+// tidy settles, beside tries that may take long.
+func (p *pass) tidy(ctx context.Context) {
+	if ctx.Err() != nil || !p.tidies.CompareAndSwap(false, true) {
+		return
+	}
+	at := p.now()
+	p.tidying.Go(func() {
+		defer p.tidies.Store(false)
+		p.worker.tidy(ctx, at)
+		if p.forget != nil {
+			if err := p.forget(ctx); err != nil && ctx.Err() == nil {
+				p.worker.opts.Logger.Warn("what is too old is removed later", "error", err)
+			}
+		}
+	})
 }
 
 // drain notes what else has ended, so that one query begins many tries.
 func (p *pass) drain() {
 	for {
 		select {
-		case <-p.ends:
-			p.underWay--
+		case again := <-p.ends:
+			p.ended(again)
 		default:
 			return
 		}
 	}
+}
+
+func (p *pass) ended(again bool) {
+	p.underWay--
+	p.mayTake = p.mayTake || again
 }
 
 func (p *pass) fail(err error) {
@@ -120,8 +157,8 @@ func (p *pass) begin(ctx, trying context.Context) {
 		}
 		// With tries under way it waits until half of them could be begun at once.
 		took := false
-		if p.mayTake && (free >= (p.worker.opts.Concurrency+1)/2 || p.underWay == 0) {
-			took = p.take(ctx, trying, free)
+		if p.mayTake && (free >= (p.worker.opts.Concurrency+1)/2 || p.underWay == 0 || p.few) {
+			took, p.few = p.take(ctx, trying, free), false
 		}
 		if p.mayLook && !p.looking && p.waiting < p.worker.opts.Concurrency {
 			p.look(ctx, free)
@@ -148,8 +185,9 @@ func (p *pass) take(ctx, trying context.Context, free int) (more bool) {
 		w.breaker.begin()
 		p.underWay++
 		go func() {
-			defer func() { p.ends <- struct{}{} }()
-			w.deliver(trying, t, p.now, p.report)
+			again := false
+			defer func() { p.ends <- again }()
+			again = w.deliver(trying, t, p.now, p.report)
 		}()
 	}
 	return began > len(tries) && p.mayTake

@@ -205,10 +205,18 @@ func TestUncertainIsResentOrParked(t *testing.T) {
 		w.mailed(worker, at, "ann: "+list(ids...))
 		w.box.script(nil, refuse(isSpam))
 		w.mailed(worker, at.Add(time.Hour))
-		w.wantState("ann failed 2 uncertain")
+		w.wantState("ann claimed 2 uncertain") // it may not have it: it isn't given up yet
+		w.mailed(worker, at.Add(49*time.Hour))
+		w.wantState("ann parked 3 uncertain")
 		// The server may have it: under another Message-ID it must not come again.
 		w.box.script(nil, nil)
-		w.mailed(worker, at.Add(48*time.Hour))
+		w.mailed(worker, at.Add(98*time.Hour))
+		if w.number("SELECT trunkline.resend_digest((SELECT max(id) FROM trunkline.digest))::integer") != 1 {
+			t.Error("it can't be resent")
+		}
+		if m := w.box.all(); len(m) != 1 {
+			t.Errorf("mails: %v", m)
+		}
 	})
 	t.Run("parked", func(t *testing.T) {
 		t.Parallel()

@@ -3,6 +3,7 @@ package digest
 import (
 	"context"
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -264,4 +265,53 @@ func TestForgets(t *testing.T) {
 		}
 	}
 	w.mailed(worker, now)
+}
+
+// A role with grant_digest can do all of it; one without is told which grant it lacks.
+func TestWorkerOfAGrantedRole(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var database string
+	if err := w.pool.QueryRow(w.context(), "SELECT current_database()").Scan(&database); err != nil {
+		t.Fatal(err)
+	}
+	role := database + "_mailer"
+	w.exec("CREATE ROLE " + role + " LOGIN PASSWORD 'secret'")
+	t.Cleanup(func() { w.exec("DROP OWNED BY " + role + "; DROP ROLE " + role) })
+	u, err := url.Parse(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(role, "secret")
+	l := newLife()
+	pool := l.pool(t, u.String())
+	defer pool.Close()
+	worker := w.workerOn(pool)
+	w.user("ann", "bob")
+	w.exec(`CREATE SCHEMA app; CREATE FUNCTION app.may(text, text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+		SELECT trunkline.kind('asks', "authorize" => 'app.may')`)
+	ids := w.notify(note{user: "ann"}, note{user: "bob", kind: "asks", group: "g"})
+	at := noon.Add(4 * time.Hour)
+	grant := "SELECT trunkline.grant_digest('" + role + "')"
+	w.exec("GRANT USAGE ON SCHEMA trunkline TO " + role)
+	var privilege *trunkline.PrivilegeError
+	if _, err := worker.Once(w.context(), at); !errors.As(err, &privilege) || privilege.Grant != grant || !strings.Contains(err.Error(), grant) {
+		t.Errorf("without the grant: %v", err)
+	}
+	if _, err := worker.Why(w.context(), "ann"); !errors.As(err, &privilege) {
+		t.Errorf("why without the grant: %v", err)
+	}
+	w.exec(grant)
+	w.mailed(worker, at, "ann: "+list(ids[0])) // it may not ask about bob
+	w.exec("GRANT USAGE ON SCHEMA app TO " + role)
+	w.mailed(worker, at.Add(time.Hour), "bob: "+list(ids[1]))
+	if _, err := worker.Why(w.context(), "ann"); err != nil {
+		t.Error(err)
+	}
+	if err := newSleeper(worker).forget(w.context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := worker.next(w.context(), at); err != nil {
+		t.Error(err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ type Worker struct {
 	most     int
 	hook     func(ctx context.Context, point string, digest int64) // of tests; nil: none
 
+	forget    func(context.Context) error // while it runs: removes what is too old
 	running   atomic.Bool
 	closing   atomic.Bool // Run is to end: nothing is waited for that can be had later
 	unsettled atomic.Bool // a mail has left something to be done
@@ -53,7 +55,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	s := newSleeper(w)
 	defer s.close()
 	s.listen(ctx)
-	w.unsettled.Store(true)
+	w.forget = s.forget
+	defer func() { w.forget = nil }()
 	down := outage{log: w.opts.Logger, what: "mailing"}
 	for attempt := 0; ctx.Err() == nil; {
 		err := w.pass(ctx, w.opts.Now, nil)
@@ -82,8 +85,8 @@ func (w *Worker) Run(ctx context.Context) error {
 // by then is looked at, and every mail whose time has come is tried once. What is postponed to a later moment stays. It tells what it
 // did; with an error, what it did before.
 //
-// Whatever it writes carries that moment: after a pass as of next year, a mail that failed is tried again next year. Errors: ctx's,
-// *[trunkline.PrivilegeError], the database's.
+// Whatever it writes about mails carries that moment: after a pass as of next year, one that failed is tried again next year. Users
+// that it looked at are looked at again as if it hadn't. Errors: ctx's, *[trunkline.PrivilegeError], [ErrKept], the database's.
 func (w *Worker) Once(ctx context.Context, at time.Time) (*Report, error) {
 	at = storable(at)
 	report := &recorder{report: Report{At: at, Decisions: []Looked{}, Mails: []Tried{}}}
@@ -92,15 +95,52 @@ func (w *Worker) Once(ctx context.Context, at time.Time) (*Report, error) {
 	}
 	defer w.running.Store(false)
 	w.closing.Store(false)
-	w.unsettled.Store(true)
 	err := w.pass(ctx, func() time.Time { return at }, report)
 	if err == nil {
 		err = ctx.Err()
+	}
+	if now := w.opts.Now(); at.After(now) {
+		// As of then they needn't be looked at for a while: now that doesn't hold.
+		if lookErr := w.lookAgain(context.WithoutCancel(ctx), report, now); err == nil {
+			err = lookErr
+		}
 	}
 	if err != nil {
 		return &report.report, fmt.Errorf("mail what is unread: %w", explain(context.WithoutCancel(ctx), w.pool, err))
 	}
 	return &report.report, nil
+}
+
+// lookAgain has users who were looked at as of a later moment looked at as of now.
+func (w *Worker) lookAgain(ctx context.Context, report *recorder, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var users []string
+	for i := range report.report.Decisions {
+		users = append(users, report.report.Decisions[i].User)
+	}
+	slices.Sort(users)
+	for some := range slices.Chunk(slices.Compact(users), 1000) {
+		if _, err := w.pool.Exec(ctx, "SELECT trunkline.digest_look_again($1, $2)", some, now); err != nil {
+			return fmt.Errorf("have users looked at as of now: %w", err)
+		}
+	}
+	return nil
+}
+
+// ErrKept says that a worker that keeps mails has nothing to do on a database whose mails are sent.
+var ErrKept = errors.New("mails of this database are sent by a worker with a mail server: one that only keeps them would take them away from their recipients")
+
+// admitted tells whether this worker may mail, and notes that mails are sent if it sends them.
+func (w *Worker) admitted(ctx context.Context) error {
+	var may bool
+	if err := w.pool.QueryRow(ctx, "SELECT trunkline.digest_admit($1)", w.opts.Kept).Scan(&may); err != nil {
+		return fmt.Errorf("begin to mail: %w", err)
+	}
+	if !may {
+		return ErrKept
+	}
+	return nil
 }
 
 // point is a named point on the way of a mail (0: of none), at which tests kill workers.

@@ -8,23 +8,27 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
 // Handler shows the mails:
 //
 //	GET  /dev/mail            the list, as a page
-//	GET  /dev/mail.json       the list: {"mails": [{id, from, to, subject, date, kept_at, size} …]}, newest first; ?to=ADDRESS
+//	GET  /dev/mail.json       the mails: {"mails": […], "total": N}, newest first; ?to=ADDRESS, ?limit=N (100)
 //	GET  /dev/mail/ID         a mail, as a page; ?show=html, text, headers or source
-//	GET  /dev/mail/ID.json    a mail: the same and envelope, headers, text, html, links, list_unsubscribe, one_click
+//	GET  /dev/mail/ID.json    a mail: id, from, to, subject, date, kept_at, size, envelope, headers, text, html, links,
+//	                          list_unsubscribe, one_click, source
 //	GET  /dev/mail/ID.eml     the file
 //	GET  /dev/mail/ID/html    its HTML alone
 //	DELETE /dev/mail, /dev/mail.json, /dev/mail/ID   removes all, or one
 //	POST /dev/mail/clear      removes all, and leads back to the list
 //
 // It answers programs on this machine only: the peer and our own address are loopback addresses, the Host header is localhost or
-// one of them (a page elsewhere whose name was made to point here has another), and no proxy has left a trace. Where the server
-// listens on other addresses as well, don't serve it at all.
+// one of them (a page elsewhere whose name was made to point here has another), and no proxy has left a trace: neither a header nor
+// HTTP/1.0, which some proxies speak unless told otherwise. A proxy that leaves none can't be told from a program here: where there
+// is one, or the server listens on other addresses as well, don't serve it at all.
 func (b *Box) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /dev/mail", b.showList)
@@ -55,6 +59,14 @@ func (b *Box) Handler() http.Handler {
 	})
 }
 
+// What proxies add to requests, by which those are known that came from elsewhere.
+var (
+	proxyHeaders = []string{
+		"Forwarded", "Via", "X-Real-Ip", "True-Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Fastly-Client-Ip", "X-Amzn-Trace-Id",
+	}
+	proxyPrefixes = []string{"X-Forwarded", "Cf-", "X-Original-", "X-Envoy-"}
+)
+
 // trespass says why a request isn't from this machine, or may not be.
 func trespass(r *http.Request) string {
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !peer.Addr().Unmap().IsLoopback() {
@@ -65,8 +77,11 @@ func trespass(r *http.Request) string {
 			return "the request came by a network"
 		}
 	}
+	if !r.ProtoAtLeast(1, 1) {
+		return "the request is of HTTP/1.0, as proxies make them that nobody told otherwise"
+	}
 	for name := range r.Header {
-		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded") {
+		if slices.Contains(proxyHeaders, name) || slices.ContainsFunc(proxyPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
 			return "the request came through a proxy, which says so by the header " + name
 		}
 	}
@@ -118,22 +133,36 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_ = encoder.Encode(v) // to a client that went away there is nothing to say
 }
 
+// Mails in one answer: how many there are unless asked otherwise, and at most.
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
 func (b *Box) listJSON(w http.ResponseWriter, r *http.Request) {
+	limit := defaultLimit
+	if text := r.URL.Query().Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxLimit {
+			refuse(w, r, http.StatusBadRequest, fmt.Sprintf("limit can't be %q: give 1 to %d", text, maxLimit))
+			return
+		}
+	}
 	entries, err := b.list()
 	if err != nil {
 		b.fail(w, r, err)
 		return
 	}
 	if to := r.URL.Query().Get("to"); to != "" {
-		kept := entries[:0]
-		for _, e := range entries {
-			if strings.Contains(strings.ToLower(e.To), strings.ToLower(to)) {
-				kept = append(kept, e)
-			}
-		}
-		entries = kept
+		entries = slices.DeleteFunc(entries, func(e entry) bool { return !strings.Contains(strings.ToLower(e.To), strings.ToLower(to)) })
 	}
-	writeJSON(w, map[string]any{"mails": entries})
+	mails := make([]*message, 0, min(limit, len(entries)))
+	for _, e := range entries[:min(limit, len(entries))] {
+		if m, err := b.message(e.ID); err == nil { // else it was removed meanwhile
+			mails = append(mails, m)
+		}
+	}
+	writeJSON(w, map[string]any{"mails": mails, "total": len(entries)})
 }
 
 // showMail serves a mail, in the form that the end of its name asks for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -57,8 +58,11 @@ func TestMailAsJSON(t *testing.T) {
 	}
 	first := mails[0].(anyJSON)
 	id := first["id"].(string)
-	delete(first, "kept_at")
-	delete(first, "size")
+	whole := first
+	first = anyJSON{}
+	for _, name := range []string{"id", "from", "to", "subject", "date"} {
+		first[name] = whole[name]
+	}
 	want := anyJSON{
 		"id": id, "from": "Büro <digest@example.com>", "to": `"Anna" <anna@example.com>`, "subject": "3 neue Nachrichten – Büro",
 		"date": "2026-11-20T09:15:30Z",
@@ -71,10 +75,16 @@ func TestMailAsJSON(t *testing.T) {
 	}
 	_, _, body = s.do("GET", "/dev/mail/"+id+".json")
 	m := decode(t, body)
+	if d := cmp.Diff(m, whole); d != "" {
+		t.Error("in the list it is another: " + d)
+	}
+	if source := m["source"].(string); !strings.Contains(source, "=?utf-8?q?B=C3=BCro?=") || !strings.HasPrefix(source, "Return-Path: ") {
+		t.Errorf("its source is %q", source)
+	}
 	if got := len(m["headers"].([]any)); got != 11 {
 		t.Errorf("%d headers: %v", got, m["headers"])
 	}
-	for _, name := range []string{"headers", "html", "kept_at", "size"} {
+	for _, name := range []string{"headers", "html", "kept_at", "size", "source"} {
 		delete(m, name)
 	}
 	want["envelope"] = anyJSON{"from": "bounces@example.com", "to": "anna@example.com"}
@@ -86,6 +96,29 @@ func TestMailAsJSON(t *testing.T) {
 	want["one_click"] = true
 	if d := cmp.Diff(want, m); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestListIsLimited(t *testing.T) {
+	box := open(t, t.TempDir(), 0)
+	s := serve(t, box)
+	for i := range 3 {
+		send(t, box, "a@example.com", fmt.Sprintf("Subject:\n mail %d\n\nhello\n", i))
+	}
+	_, _, body := s.do("GET", "/dev/mail.json?limit=2")
+	list := decode(t, body)
+	mails := list["mails"].([]any)
+	if len(mails) != 2 || list["total"] != 3.0 {
+		t.Fatalf("%s", body)
+	}
+	// Folded, as long ones are, it has no blank in front.
+	if m := mails[0].(anyJSON); m["subject"] != "mail 2" || m["text"] != "hello\n" {
+		t.Errorf("the newest is %v", m)
+	}
+	for _, limit := range []string{"0", "-1", "1001", "many"} {
+		if status, _, body := s.do("GET", "/dev/mail.json?limit="+limit); status != http.StatusBadRequest || !strings.Contains(body, "1 to 1000") {
+			t.Errorf("limit=%s: %d %s", limit, status, body)
+		}
 	}
 }
 
@@ -312,6 +345,11 @@ func TestTrespassers(t *testing.T) {
 		{"Forwarded without a value", "GET", set("Forwarded", ""), 403},
 		{"Via", "GET", set("Via", "1.1 proxy"), 403},
 		{"X-Real-IP", "GET", set("X-Real-IP", "127.0.0.1"), 403},
+		{"Cloudflare", "GET", set("CF-Ray", "1"), 403},
+		{"True-Client-IP", "GET", set("True-Client-IP", "192.0.2.1"), 403},
+		{"X-Client-IP", "GET", set("X-Client-IP", "192.0.2.1"), 403},
+		{"X-Original-URL", "GET", set("X-Original-URL", "/"), 403},
+		{"Envoy", "GET", set("X-Envoy-Internal", "true"), 403},
 		{"another page", "POST", set("Origin", "https://evil.example"), 403},
 		{"another page of this machine", "POST", set("Origin", "http://localhost:1"), 403},
 		{"a mail in the frame", "POST", set("Origin", "null"), 403},
@@ -351,6 +389,25 @@ func TestTrespassers(t *testing.T) {
 		if w.Code != 403 || decode(t, w.Body.String())["status"] != float64(403) {
 			t.Errorf("%s to %s: %d %s", peer, local, w.Code, w.Body)
 		}
+	}
+}
+
+// nginx with nothing but proxy_pass speaks HTTP/1.0, and names the host as we do.
+func TestHTTP10IsAProxys(t *testing.T) {
+	box := open(t, t.TempDir(), 0)
+	send(t, box, "a@example.com", "Subject: secret\n\n")
+	s := serve(t, box)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := fmt.Fprintf(conn, "GET /dev/mail HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n", s.Listener.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.Contains(string(answer), " 403 ") || strings.Contains(string(answer), "secret") {
+		t.Errorf("%s (%v)", answer, err)
 	}
 }
 

@@ -52,6 +52,7 @@ type message struct {
 	// ListUnsubscribe are the addresses of that header, OneClick tells whether a POST to the first unsubscribes.
 	ListUnsubscribe []string `json:"list_unsubscribe"`
 	OneClick        bool     `json:"one_click"`
+	Source          string   `json:"source"` // the file, as far as it is UTF-8
 
 	source []byte
 }
@@ -130,7 +131,7 @@ func (b *Box) read(id string, most int64) (source []byte, size int64, err error)
 func parse(id string, source []byte, size int64, whole bool) *message {
 	m := &message{
 		entry:  entry{ID: id, KeptAt: keptAt(id), Size: size},
-		source: source, Headers: []field{}, Links: []link{}, ListUnsubscribe: []string{},
+		source: source, Source: strings.ToValidUTF8(string(source), "�"), Headers: []field{}, Links: []link{}, ListUnsubscribe: []string{},
 	}
 	headers, body, ok := cutHeader(source)
 	if !ok {
@@ -177,7 +178,8 @@ func cutHeader(source []byte) (fields []field, body []byte, ok bool) {
 			if len(fields) == 0 {
 				return nil, nil, false
 			}
-			fields[len(fields)-1].Value += " " + strings.TrimSpace(text)
+			last := &fields[len(fields)-1]
+			last.Value = strings.TrimSpace(last.Value + " " + readable(strings.TrimSpace(text)))
 			continue
 		}
 		name, value, found := strings.Cut(text, ":")

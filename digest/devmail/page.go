@@ -87,7 +87,7 @@ func (b *Box) showList(w http.ResponseWriter, r *http.Request) {
 
 // showPage shows a mail in one of the forms it has.
 func (b *Box) showPage(w http.ResponseWriter, r *http.Request, m *message) {
-	p := page{Mail: m, Source: readable(string(m.source)), Show: r.URL.Query().Get("show")}
+	p := page{Mail: m, Source: readable(m.Source), Show: r.URL.Query().Get("show")}
 	if m.HTML != "" {
 		p.Shows = append(p.Shows, "html")
 	}

@@ -86,6 +86,55 @@ CREATE TABLE trunkline.digest_decision (
 CREATE INDEX digest_decision_user ON trunkline.digest_decision (user_id, id);
 CREATE INDEX digest_decision_at ON trunkline.digest_decision (at);
 
+-- digest_admit(kept) → whether a worker may mail. One with a mail server (not kept) always may, and from then on none that only keeps
+-- mails: on a developer's machine, say, with the address of a database in use.
+CREATE TABLE trunkline.digest_sent (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    since     timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE trunkline.digest_sent IS 'Has a row once mails of this database are sent. Delete it to keep them again.';
+
+CREATE FUNCTION trunkline.digest_admit(kept boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM trunkline.digest_sent) THEN
+        RETURN NOT kept;
+    ELSIF NOT kept THEN
+        INSERT INTO trunkline.digest_sent DEFAULT VALUES ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN true;
+END
+$$;
+
+-- digest_look_again(users, at) has users looked at from that time on, whatever was decided as of a later one.
+CREATE FUNCTION trunkline.digest_look_again(users text[], at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM trunkline.look_again(users, at);
+END
+$$;
+
+-- kind_mailed() is the row trigger that has users looked at again whose mail may be due earlier, now that a kind has another delay or
+-- authorize function. It looks through all that is to be mailed, once.
+CREATE FUNCTION trunkline.kind_mailed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM trunkline.look_again(ARRAY(
+        SELECT DISTINCT n.user_id FROM trunkline.notification n
+        WHERE n.kind = CASE WHEN TG_OP = 'DELETE' THEN OLD.name ELSE NEW.name END AND n.seq IS NOT NULL AND n.digest_id IS NULL
+          AND n.read_at IS NULL AND n.archived_at IS NULL AND n.snoozed_until IS NULL));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER mailed_insert_delete AFTER INSERT OR DELETE ON trunkline.kind
+FOR EACH ROW EXECUTE FUNCTION trunkline.kind_mailed();
+CREATE TRIGGER mailed_update AFTER UPDATE ON trunkline.kind
+FOR EACH ROW WHEN (OLD.delay IS DISTINCT FROM NEW.delay OR OLD.authorize IS DISTINCT FROM NEW.authorize)
+EXECUTE FUNCTION trunkline.kind_mailed();
+
 -- digest_next(at) → the earliest moment at which there is something to do, or may be; NULL if nothing is known to come. What other
 -- workers are at counts from when they should be done.
 --
@@ -437,23 +486,34 @@ BEGIN
 END
 $$;
 
--- digest_commit(ids, attempts) → those mails that may go on to the final dot: whose attempt is still the current one. It is the point of
--- no return: what breaks off behind it is uncertain.
-CREATE FUNCTION trunkline.digest_commit(ids bigint[], attempts integer[]) RETURNS SETOF bigint
+-- digest_commit(ids, attempts) → those mails whose attempt is still the current one, and whether each may go on to the final dot: not if
+-- anything in it was read, archived, snoozed or removed since it was made. It is the point of no return: what breaks off behind it
+-- is uncertain.
+CREATE FUNCTION trunkline.digest_commit(ids bigint[], attempts integer[]) RETURNS TABLE (id bigint, whole boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
 BEGIN
     -- Once the dot is sent there is no way back: this has to survive a crash, whatever the role prefers.
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     RETURN QUERY
-    UPDATE trunkline.digest g SET phase = 'data_sent'
-    FROM unnest(ids, attempts) u(id, attempt)
-    WHERE g.id = u.id AND g.attempt = u.attempt AND g.phase = 'claimed'
-    RETURNING g.id;
+    UPDATE trunkline.digest g SET phase = CASE WHEN w.whole THEN 'data_sent' ELSE 'claimed' END
+    FROM (
+        SELECT u.id, u.attempt, NOT EXISTS (
+            SELECT FROM unnest(d.items) i(id)
+            LEFT JOIN LATERAL (SELECT * FROM trunkline.notification x WHERE x.id = i.id OFFSET 0) n ON true
+            WHERE n.id IS NULL OR n.digest_id IS DISTINCT FROM d.id OR n.read_at IS NOT NULL OR n.archived_at IS NOT NULL
+               OR n.snoozed_until IS NOT NULL
+        ) AS whole
+        FROM unnest(ids, attempts) u(id, attempt)
+        CROSS JOIN LATERAL (SELECT x.id, x.items FROM trunkline.digest x WHERE x.id = u.id OFFSET 0) d
+    ) w
+    WHERE g.id = w.id AND g.attempt = w.attempt AND g.phase = 'claimed'
+    RETURNING g.id, w.whole;
 END
 $$;
 
@@ -491,16 +551,19 @@ BEGIN
 END
 $$;
 
--- digest_settle(after, most) does what mails have left to be done: gives notifications back, has users looked at again, counts bounces.
+-- digest_settle(after, most, at) does what mails have left to be done: gives notifications back, has users looked at again, counts bounces.
 -- It looks at mails with an id above after, at most so many → how many those were, and the last one's id. What somebody else has
 -- locked stays for another time.
-CREATE FUNCTION trunkline.digest_settle(after bigint, most integer, OUT looked integer, OUT last bigint)
+--
+-- Whoever gets notifications back is looked at again, at at if the mail says nothing else: until now, looks passed over them.
+CREATE FUNCTION trunkline.digest_settle(after bigint, most integer, at timestamptz, OUT looked integer, OUT last bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET lock_timeout = '100ms'
 AS $$
 DECLARE
     one trunkline.digest;
     freed bigint[];
+    left_over bigint[];
 BEGIN
     looked := 0; last := after;
     FOR one IN
@@ -510,9 +573,12 @@ BEGIN
         looked := looked + 1; last := one.id;
         freed := ARRAY(SELECT n.id FROM trunkline.notification n WHERE n.id = ANY (one.loose) AND n.digest_id = one.id FOR NO KEY UPDATE SKIP LOCKED);
         UPDATE trunkline.notification n SET digest_id = NULL WHERE n.id = ANY (freed);
-        UPDATE trunkline.digest g SET loose = (
-            SELECT array_agg(n.id) FROM trunkline.notification n WHERE n.id = ANY (one.loose) AND n.digest_id = one.id)
-        WHERE g.id = one.id AND g.loose IS NOT NULL;
+        left_over := (SELECT array_agg(n.id) FROM trunkline.notification n WHERE n.id = ANY (one.loose) AND n.digest_id = one.id);
+        IF one.loose IS NOT NULL THEN
+            one.again_at := coalesce(one.again_at, digest_settle.at);
+        END IF;
+        -- In this order: if the user can't be looked at again now, something remains that says so.
+        UPDATE trunkline.digest g SET loose = left_over, again_at = one.again_at WHERE g.id = one.id;
         BEGIN
             IF one.bounces THEN
                 PERFORM trunkline.bounce(one.user_id, one.email, one.reply, one.finished_at);
@@ -521,7 +587,7 @@ BEGIN
                 INSERT INTO trunkline.digest_due AS d (user_id, due_at) VALUES (one.user_id, one.again_at)
                 ON CONFLICT (user_id) DO UPDATE SET due_at = excluded.due_at WHERE d.due_at > excluded.due_at;
             END IF;
-            UPDATE trunkline.digest g SET bounces = false, again_at = NULL WHERE g.id = one.id;
+            UPDATE trunkline.digest g SET bounces = false, again_at = CASE WHEN left_over IS NOT NULL THEN one.again_at END WHERE g.id = one.id;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
             NULL; -- it stays for another time
         END;
@@ -624,13 +690,15 @@ BEGIN
                    'trunkline.digest_own_recipients, trunkline.digest_settings, trunkline.digest_mutes, trunkline.digest_unread, trunkline.digest_decide, '
                    'trunkline.digest_take, trunkline.digest_contents, trunkline.digest_prepare, trunkline.digest_commit, '
                    'trunkline.digest_finish, trunkline.digest_settle, trunkline.digest_forget, trunkline.recipients_of, '
-                   'trunkline.report_bounce, trunkline.resend_digest, trunkline.forget_tokens TO %s', role);
+                   'trunkline.report_bounce, trunkline.resend_digest, trunkline.forget_tokens, trunkline.digest_admit, '
+                   'trunkline.digest_look_again TO %s', role);
 END
 $$;
 
-REVOKE ALL ON trunkline.digest, trunkline.digest_decision FROM PUBLIC;
+REVOKE ALL ON trunkline.digest, trunkline.digest_decision, trunkline.digest_sent FROM PUBLIC;
 REVOKE ALL ON SEQUENCE trunkline.digest_id_seq, trunkline.digest_decision_id_seq FROM PUBLIC;
 REVOKE ALL ON FUNCTION trunkline.digest_next, trunkline.digest_look, trunkline.digest_lock, trunkline.digest_unlook,
     trunkline.digest_own_recipients, trunkline.digest_settings, trunkline.digest_mutes, trunkline.digest_unread, trunkline.digest_decide, trunkline.digest_take,
     trunkline.digest_contents, trunkline.digest_prepare, trunkline.digest_commit, trunkline.digest_finish, trunkline.digest_settle,
-    trunkline.bounce, trunkline.report_bounce, trunkline.resend_digest, trunkline.digest_forget, trunkline.grant_digest FROM PUBLIC;
+    trunkline.bounce, trunkline.report_bounce, trunkline.resend_digest, trunkline.digest_forget, trunkline.grant_digest,
+    trunkline.digest_admit, trunkline.digest_look_again, trunkline.kind_mailed FROM PUBLIC;
