@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // a user's zone must not depend on what this machine has installed
@@ -93,10 +95,17 @@ func (d Delay) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 func (d *Delay) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is not a duration such as 4h or 1h30m", clip(string(text)))
+		return &delayError{string(text)}
 	}
 	*d = Delay(parsed)
 	return nil
+}
+
+// A delayError is about a delay that is none.
+type delayError struct{ text string }
+
+func (e *delayError) Error() string {
+	return fmt.Sprintf("%q is not a duration such as 4h or 1h30m", clip(e.text))
 }
 
 // PreferencesTx returns what a user prefers, as the transaction sees it. Kinds, MutedGroups and KnownKinds are never nil. Errors:
@@ -156,13 +165,11 @@ func writePreferences(ctx context.Context, db trunkline.Tx, user string, p Prefe
 			return err
 		}
 	}
+	if err := checkMissing(p); err != nil {
+		return err
+	}
 	for _, group := range p.MutedGroups {
 		if err := checkUTF8("muted_groups", group); err != nil {
-			return err
-		}
-	}
-	for kind := range p.Kinds {
-		if err := checkUTF8("kinds", kind); err != nil {
 			return err
 		}
 	}
@@ -176,6 +183,30 @@ func writePreferences(ctx context.Context, db trunkline.Tx, user string, p Prefe
 	}
 	if _, err := db.Exec(ctx, "SELECT trunkline.set_preferences($1, $2::json)", user, string(wanted)); err != nil {
 		return fmt.Errorf("set the preferences of %q: %w", clip(user), explain(err, "preferences", grant))
+	}
+	return nil
+}
+
+// checkMissing finds what has to be there and is empty: the database would see a value.
+func checkMissing(p Preferences) error {
+	missing := func(field, fix string) error {
+		return &trunkline.ArgumentError{Argument: field, Problem: field + " is missing", Fix: fix}
+	}
+	if q := p.QuietHours; q != nil && q.From == "" {
+		return missing("quiet_hours.from", shapes["quiet_hours"])
+	} else if q != nil && q.To == "" {
+		return missing("quiet_hours.to", shapes["quiet_hours"])
+	}
+	if p.Default != nil && p.Default.Mail == "" {
+		return missing("default.mail", shapes["default"])
+	}
+	for _, kind := range slices.Sorted(maps.Keys(p.Kinds)) {
+		if err := checkUTF8("kinds", kind); err != nil {
+			return err
+		}
+		if p.Kinds[kind].Mail == "" {
+			return missing("kinds."+clip(kind)+".mail", shapes["kinds"])
+		}
 	}
 	return nil
 }
@@ -216,8 +247,11 @@ func ParsePreferences(body []byte) (Preferences, error) {
 			return refuse("preferences", fmt.Sprintf("preferences have no field %q", clip(field)), fields)
 		}
 		if err := decodeStrictly(part, target); err != nil {
-			problem := fmt.Sprintf("%s can't be %s: %s", field, clip(string(part)), plain(err))
-			return refuse(fieldOf(field, err), problem, shapes[field])
+			problem := fmt.Sprintf("%s can't be %s", field, clip(string(part)))
+			if why := plain(err); why != "" {
+				problem += ": " + why
+			}
+			return refuse(fieldOf(field, part, err), problem, shapes[field])
 		}
 	}
 	return p, nil
@@ -227,7 +261,7 @@ func ParsePreferences(body []byte) (Preferences, error) {
 var shapes = map[string]string{
 	"time_zone":      `Write a name such as "Europe/Berlin", or null`,
 	"quiet_hours":    `Write {"from": "22:00", "to": "07:00"}, or null`,
-	"vacation_until": `Write a time with its offset, such as "2027-01-07T00:00:00Z", or null`,
+	"vacation_until": `Write it as 2027-01-07T00:00:00Z, in quotes, or null`,
 	"default": `Write {"mail": "at_once"}, {"mail": "after", "delay": "4h"}, {"mail": "daily", "at": "18:00"}, ` +
 		`{"mail": "never"}, or null`,
 	"kinds":        `Write {"mention": {"mail": "at_once"}}, with a rule for each kind, or null`,
@@ -240,20 +274,45 @@ func decodeStrictly(part json.RawMessage, target any) error {
 	return decoder.Decode(target)
 }
 
-// fieldOf names the part of a field that an error of encoding/json is about, where it knows it.
-func fieldOf(field string, err error) string {
+// fieldOf names the part of a field that an error of encoding/json is about, where it can be known.
+func fieldOf(field string, part json.RawMessage, err error) string {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
 		return field + "." + wrong.Field
 	}
+	var delay *delayError
+	if !errors.As(err, &delay) {
+		return field
+	}
+	if field != "kinds" {
+		return field + ".delay"
+	}
+	var rules map[string]json.RawMessage
+	if json.Unmarshal(part, &rules) != nil {
+		return field
+	}
+	for _, kind := range slices.Sorted(maps.Keys(rules)) {
+		if errors.As(decodeStrictly(rules[kind], new(MailRule)), &delay) {
+			return field + "." + clip(kind) + ".delay"
+		}
+	}
 	return field
 }
 
-// plain is what an error of encoding/json says, in words that mean something to who doesn't know Go.
+// plain is what an error of encoding/json says, in words that mean something to who doesn't know Go; empty if it says nothing that
+// does.
 func plain(err error) string {
 	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return "a " + wrong.Value + " doesn't fit"
+	var moment *time.ParseError
+	switch {
+	case errors.As(err, &wrong):
+		article := "a "
+		if strings.HasPrefix(wrong.Value, "array") || strings.HasPrefix(wrong.Value, "object") {
+			article = "an "
+		}
+		return article + wrong.Value + " doesn't fit"
+	case errors.As(err, &moment), strings.HasPrefix(err.Error(), "Time."):
+		return ""
 	}
 	return strings.TrimPrefix(err.Error(), "json: ")
 }

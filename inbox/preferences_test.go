@@ -137,6 +137,9 @@ func TestPreferencesThatMakeNoSense(t *testing.T) {
 		if !errors.As(err, &argument) || argument.Argument != one.argument || argument.Problem == "" || argument.Fix == "" {
 			t.Errorf("%s: %v (%+v)", what, err, argument)
 		}
+		if missing := what == "no rule" || what == "no delay" || what == "no time" || what == "half of quiet hours"; missing && !strings.Contains(err.Error(), argument.Argument+" is missing") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 	var argument *trunkline.ArgumentError
 	if err := in.SetPreferences(ctx, "", inbox.Preferences{}); !errors.As(err, &argument) || argument.Argument != "user_id" {
@@ -149,35 +152,40 @@ func TestPreferencesThatMakeNoSense(t *testing.T) {
 
 func TestParsePreferences(t *testing.T) {
 	for body, want := range map[string]string{
-		``:                                      "preferences|not an object",
-		`{`:                                     "preferences|not an object: {",
-		`null`:                                  "preferences|not an object: null",
-		`[]`:                                    "preferences|not an object: []",
-		`{} {}`:                                 "preferences|not an object",
-		`{"zone": "UTC"}`:                       `preferences|no field "zone"`,
-		"{\"time_zone\": \"\xff\"}":             "preferences|not UTF-8",
-		`{"time_zone": 4}`:                      "time_zone|time_zone can't be 4: a number doesn't fit",
-		`{"quiet_hours": []}`:                   "quiet_hours|can't be []",
-		`{"quiet_hours": {"from": 22}}`:         "quiet_hours.from|a number doesn't fit",
-		`{"quiet_hours": {"until": "22:00"}}`:   `quiet_hours|unknown field "until"`,
-		`{"vacation_until": "tomorrow"}`:        `vacation_until|vacation_until can't be "tomorrow"`,
-		`{"vacation_until": 7}`:                 "vacation_until|can't be 7",
-		`{"default": {"mail": 7}}`:              "default.mail|a number doesn't fit",
-		`{"default": {"delay": "soon"}}`:        `default|"soon" is not a duration such as 4h`,
-		`{"default": {"delay": "4"}}`:           `default|"4" is not a duration`,
-		`{"default": {"delay": 4}}`:             "default.delay|a number doesn't fit",
-		`{"kinds": {"a": {"mails": "never"}}}`:  `kinds|unknown field "mails"`,
-		`{"kinds": []}`:                         "kinds|can't be []",
-		`{"muted_groups": [1]}`:                 "muted_groups|a number doesn't fit",
-		`{"muted_groups": "a"}`:                 "muted_groups|can't be",
-		strings.Repeat(" ", 1<<20) + "{}":       "preferences|1048578 bytes long",
-		`{"kinds": ` + strings.Repeat("[", 2e5): "preferences|not an object",
+		``:                                    "preferences|not an object",
+		`{`:                                   "preferences|not an object: {",
+		`null`:                                "preferences|not an object: null",
+		`[]`:                                  "preferences|not an object: []",
+		`{} {}`:                               "preferences|not an object",
+		`{"zone": "UTC"}`:                     `preferences|no field "zone"`,
+		"{\"time_zone\": \"\xff\"}":           "preferences|not UTF-8",
+		`{"time_zone": 4}`:                    "time_zone|time_zone can't be 4: a number doesn't fit",
+		`{"quiet_hours": []}`:                 "quiet_hours|can't be []",
+		`{"quiet_hours": {"from": 22}}`:       "quiet_hours.from|a number doesn't fit",
+		`{"quiet_hours": {"until": "22:00"}}`: `quiet_hours|unknown field "until"`,
+		`{"vacation_until": "tomorrow"}`:      `vacation_until|vacation_until can't be "tomorrow"`,
+		`{"vacation_until": 7}`:               "vacation_until|can't be 7",
+		`{"default": {"mail": 7}}`:            "default.mail|a number doesn't fit",
+		`{"default": {"delay": "soon"}}`:      `default.delay|"soon" is not a duration such as 4h`,
+		`{"default": {"delay": "4"}}`:         `default.delay|"4" is not a duration`,
+		`{"default": {"delay": 4}}`:           "default.delay|a number doesn't fit",
+		`{"kinds": {"a": {"mail": "never"}, "b": {"delay": "soon"}}}`: `kinds.b.delay|"soon" is not a duration`,
+		`{"kinds": {"a": {"mails": "never"}}}`:                        `kinds|unknown field "mails"`,
+		`{"kinds": []}`:                                               "kinds|can't be []: an array doesn't fit",
+		`{"default": {"mail": {}}}`:                                   "default.mail|an object doesn't fit",
+		`{"muted_groups": [1]}`:                                       "muted_groups|a number doesn't fit",
+		`{"muted_groups": "a"}`:                                       "muted_groups|can't be",
+		strings.Repeat(" ", 1<<20) + "{}":                             "preferences|1048578 bytes long",
+		`{"kinds": ` + strings.Repeat("[", 2e5):                       "preferences|not an object",
 	} {
 		_, err := inbox.ParsePreferences([]byte(body))
 		field, text, _ := strings.Cut(want, "|")
 		var argument *trunkline.ArgumentError
 		if !errors.As(err, &argument) || argument.Argument != field || !strings.Contains(argument.Problem, text) || argument.Fix == "" {
 			t.Errorf("%.100s: %+v, want %s", body, argument, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "2006") {
+			t.Errorf("%.100s: %s", body, err)
 		}
 		if err != nil && len(err.Error()) > 400 {
 			t.Errorf("%d characters of error", len(err.Error()))

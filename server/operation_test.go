@@ -235,7 +235,9 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 		delete(documented, name)
 	}
 	for name := range documented {
-		t.Errorf("%s is documented, but there is none", name)
+		if !strings.HasPrefix(name, "trunkline_digest_") { // serve adds these: they are compared there
+			t.Errorf("%s is documented, but there is none", name)
+		}
 	}
 }
 

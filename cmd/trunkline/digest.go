@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,7 +40,9 @@ type digestRunCmd struct {
 }
 
 func (*digestRunCmd) Help() string {
-	return `Without a mail server mails are kept in the data folder, where a serve on this machine shows them at /dev/mail.
+	return `It mails everybody who is due. Without a mail server mails are kept in the data folder, where a serve on this machine shows them at
+/dev/mail, and nothing is sent; not so on a database whose mails a worker with a mail server sends. A pass as of the future is for
+databases that are only tried out: people are mailed before their time.
 
     trunkline digest --once
     trunkline digest --once --at 2030-01-02T15:04:05Z`
@@ -61,17 +65,27 @@ func (c *digestRunCmd) Run(ctx context.Context, a *app, parent *digestCmd) error
 	if err != nil {
 		return err
 	}
-	mailing, err := parent.Mail.open(true, dir, "http://127.0.0.1:8000", log)
+	site := readSite(dir)
+	mailing, err := parent.Mail.open(true, dir, cmp.Or(site, defaultSite), log)
 	if err != nil {
 		return err
 	}
 	defer mailing.close()
+	if mailing.box != nil && site == "" && parent.Mail.PublicURL == "" {
+		log.Warn("links in mails lead to " + defaultSite + ", since no serve of this data folder says where it serves: --public-url URL says where people reach the site")
+	}
 	if c.Once {
 		engine, err := a.engine(level)
 		if err != nil {
 			return err
 		}
 		defer stopSoon(ctx, engine)
+		if mailing.box != nil {
+			a.note("%s", mailing.kept())
+		}
+		if at.After(time.Now()) {
+			a.note("a pass as of the future is for databases that are only tried out: %s", mailing.ahead())
+		}
 		return c.once(ctx, a, engine, mailing, at)
 	}
 	engine, stop, err := a.startEngine(ctx, trunkline.Config{Logger: log})
@@ -79,7 +93,23 @@ func (c *digestRunCmd) Run(ctx context.Context, a *app, parent *digestCmd) error
 		return err
 	}
 	defer stop()
+	if mailing.box != nil {
+		log.Warn(mailing.kept())
+	}
 	return c.run(ctx, engine, mailing, log)
+}
+
+// kept says that nothing is sent.
+func (m *mailing) kept() string {
+	return fmt.Sprintf("mail is kept in %s, not sent: --smtp-url-file sends it", m.box.Dir())
+}
+
+// ahead says what a pass as of the future does.
+func (m *mailing) ahead() string {
+	if m.box != nil {
+		return "what isn't due yet counts as mailed afterwards"
+	}
+	return "people are sent what isn't due yet"
 }
 
 // moment is what --at says; zero: now.
@@ -115,6 +145,9 @@ func (c *digestRunCmd) once(ctx context.Context, a *app, engine *trunkline.Engin
 		at = time.Now()
 	}
 	report, err := worker.Once(ctx, at)
+	if errors.Is(err, digest.ErrKept) {
+		return errKept
+	}
 	if report != nil {
 		err = errors.Join(err, c.print(a, report, mailing))
 	}
@@ -131,6 +164,9 @@ func (c *digestRunCmd) run(ctx context.Context, engine *trunkline.Engine, mailin
 	if err != nil {
 		return err
 	}
+	if !mailing.admitted(ctx, engine) {
+		return errKept
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	kept := make(chan error, 1)
@@ -138,6 +174,9 @@ func (c *digestRunCmd) run(ctx context.Context, engine *trunkline.Engine, mailin
 	log.Info("mailing what stays unread")
 	err = worker.Run(ctx)
 	cancel()
+	if errors.Is(err, digest.ErrKept) {
+		err = errKept
+	}
 	if keepErr := <-kept; err == nil {
 		err = keepErr
 	}
@@ -147,7 +186,7 @@ func (c *digestRunCmd) run(ctx context.Context, engine *trunkline.Engine, mailin
 // print says what was mailed, and in --json all that was decided.
 func (c *digestRunCmd) print(a *app, report *digest.Report, mailing *mailing) error {
 	if c.JSON {
-		return a.printJSON(report)
+		return errors.Join(a.printJSON(report), unsent(report))
 	}
 	rows := make([][]string, 0, len(report.Mails))
 	sent := 0
@@ -163,7 +202,7 @@ func (c *digestRunCmd) print(a *app, report *digest.Report, mailing *mailing) er
 			return err
 		}
 	}
-	a.note("as of %s: %d looked at, %d mailed", report.At.Local().Format(time.DateTime), len(report.Decisions), sent)
+	a.note("as of %s: %d looked at, %d mailed", moment(&report.At), len(report.Decisions), sent)
 	for i := range report.Decisions {
 		if d := &report.Decisions[i]; d.Decision != digest.Mailed {
 			a.note("%s: %s", visible(d.User), visible(d.Reason))
@@ -174,12 +213,47 @@ func (c *digestRunCmd) print(a *app, report *digest.Report, mailing *mailing) er
 		}
 	}
 	if mailing.box != nil && sent > 0 {
-		a.note("mail is kept in %s, and shown at /dev/mail of a serve with the same data folder", mailing.box.Dir())
+		a.note("nothing was sent: a serve with the same data folder shows these mails at /dev/mail")
+	}
+	return unsent(report)
+}
+
+// unsent says what of a pass is to be sent still, or never will be.
+func unsent(report *digest.Report) error {
+	var first *digest.Tried
+	n := 0
+	for i := range report.Mails {
+		if m := &report.Mails[i]; m.Phase != digest.Sent && m.Phase != digest.Cancelled {
+			if n++; first == nil {
+				first = m
+			}
+		}
+	}
+	var errs []error
+	if first != nil {
+		next := "it isn't tried again"
+		if first.NextAt != nil {
+			next = "it is tried again at " + moment(first.NextAt)
+		}
+		which := "that"
+		if n > 1 {
+			which = "the first"
+		}
+		errs = append(errs, fmt.Errorf("%d of %d mails that were tried weren't sent, %s to %s: %s (%s)", n, len(report.Mails), which, visible(first.Email),
+			visible(first.Reply), next))
 	}
 	if report.Stopped != "" {
-		return fmt.Errorf("not everything was mailed: %s", report.Stopped)
+		errs = append(errs, fmt.Errorf("not everything was mailed: %s", report.Stopped))
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// moment writes a time, the same for whoever reads it; nothing for none.
+func moment(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return at.UTC().Format(time.DateTime) + " UTC"
 }
 
 // mostReasons is how many decisions are printed for people.
@@ -224,29 +298,62 @@ func (c *digestWhyCmd) Run(ctx context.Context, a *app, parent *digestCmd) error
 	if c.JSON {
 		return a.printJSON(history)
 	}
-	return c.print(a, history)
+	if err := c.print(a, history); err != nil {
+		return err
+	}
+	if len(history.Decisions)+len(history.Mails) > 0 || history.LookAt != nil {
+		return nil
+	}
+	var known bool
+	if err := engine.Pool().QueryRow(ctx, "SELECT EXISTS (SELECT FROM trunkline.recipients_of(ARRAY[$1]))", c.User).Scan(&known); err != nil {
+		return err
+	}
+	if !known {
+		a.note("there is no such recipient: nothing was ever to be mailed to %s, and no address is known", visible(c.User))
+	}
+	return nil
 }
 
 func first[T any](list []T, n int) []T { return list[:min(n, len(list))] }
 
 func (c *digestWhyCmd) print(a *app, h *digest.History) error {
+	var lines strings.Builder
+	var underWay []string
+	for i := range h.Mails {
+		if m := &h.Mails[i]; m.Phase == digest.Claimed || m.Phase == digest.DataSent {
+			text := fmt.Sprintf("mail %d", m.ID)
+			if m.NextAt != nil {
+				text += ", tried again at " + moment(m.NextAt)
+			}
+			underWay = append(underWay, text)
+		}
+	}
+	switch len(underWay) {
+	case 0:
+	case 1:
+		fmt.Fprintf(&lines, "1 mail is under way: %s\n", underWay[0])
+	default:
+		fmt.Fprintf(&lines, "%d mails are under way: %s\n", len(underWay), strings.Join(underWay, "; "))
+	}
 	next := "when something happens"
 	if h.LookAt != nil {
-		next = when(h.LookAt)
+		next = moment(h.LookAt)
 	}
-	if _, err := fmt.Fprintf(a.stdout, "now: %s\nlooked at next: %s\n", visible(h.Now.Reason), next); err != nil {
+	fmt.Fprintf(&lines, "now: %s\nlooked at next: %s\n", visible(h.Now.Reason), next)
+	if _, err := fmt.Fprint(a.stdout, lines.String()); err != nil {
 		return err
 	}
 	decisions := make([][]string, 0, len(h.Decisions))
 	for i := range h.Decisions {
 		d := &h.Decisions[i]
-		decisions = append(decisions, []string{when(&d.At), string(d.Decision), visible(d.Reason)})
+		decisions = append(decisions, []string{moment(&d.At), string(d.Decision), visible(d.Reason)})
 	}
 	mails := make([][]string, 0, len(h.Mails))
 	for i := range h.Mails {
 		m := &h.Mails[i]
 		mails = append(mails, []string{
-			strconv.FormatInt(m.ID, 10), when(&m.ClaimedAt), string(m.Phase), visible(m.Email), strconv.Itoa(len(m.Items)), strconv.Itoa(m.Attempts), visible(m.Reply),
+			strconv.FormatInt(m.ID, 10), moment(&m.ClaimedAt), string(m.Phase), visible(m.Email), strconv.Itoa(len(m.Items)), strconv.Itoa(m.Attempts),
+			moment(m.NextAt), visible(m.Reply),
 		})
 	}
 	for _, table := range []struct {
@@ -254,7 +361,7 @@ func (c *digestWhyCmd) print(a *app, h *digest.History) error {
 		rows   [][]string
 	}{
 		{[]string{"DECIDED", "WHAT", "WHY"}, decisions},
-		{[]string{"MAIL", "CLAIMED", "PHASE", "TO", "ITEMS", "TRIES", "ANSWER"}, mails},
+		{[]string{"MAIL", "CLAIMED", "PHASE", "TO", "ITEMS", "TRIES", "NEXT TRY", "ANSWER"}, mails},
 	} {
 		if len(table.rows) == 0 {
 			continue

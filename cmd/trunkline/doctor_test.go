@@ -260,7 +260,7 @@ func TestDoctorFindsWhatRetentionHasLeft(t *testing.T) {
 	server := start(t, s, "serve", "--listen", "127.0.0.1:0")
 	address(t, server)
 	execute(t, conn, "INSERT INTO trunkline.namespace (name, retention) VALUES ('news', '1 hour')")
-	expect(t, diagnose(t, s, exitOK), "retention", statusOK, "2 namespaces")
+	expect(t, diagnose(t, s, exitOK), "retention", statusOK, "3 namespaces")
 	// Nobody sequences any more by the time it is old.
 	succeed(t, s, "publish", "news:a", "1")
 	succeed(t, s, "listen", "news:a", "--from", "beginning", "--count", "1")

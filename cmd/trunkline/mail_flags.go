@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/digest"
@@ -19,11 +20,11 @@ import (
 
 // mailFlags say what is mailed of what stays unread, how it looks, and who takes it.
 type mailFlags struct {
-	PublicURL string `name:"public-url" placeholder:"URL" help:"Where people reach the site, such as https://app.example.org: links in mails begin with it. Default, for mail that is only kept: where this serves."`
+	PublicURL string `name:"public-url" placeholder:"URL" help:"Where people reach the site, such as https://app.example.org: links in mails begin with it. Default, for mail that is only kept: where serve serves."`
 	SiteName  string `placeholder:"NAME" default:"Trunkline" help:"What people know the site as. Default: Trunkline."`
 	Digests   string `enum:"auto,on,off" default:"auto" placeholder:"WHEN" help:"Mail what stays unread: on, off, or auto (the default), which is on where there is somewhere to send mail to, or to keep it."`
 
-	SMTPURL     string `name:"smtp-url" placeholder:"URL" help:"Send mail through this server, such as smtp://user:password@mail.example.org:587 or smtps://…:465. Others on this machine may see it in the list of processes: prefer --smtp-url-file, or TRUNKLINE_SMTP_URL. Default: mail is kept in the data folder and shown at /dev/mail, if only this machine is served."`
+	SMTPURL     string `name:"smtp-url" placeholder:"URL" help:"Send mail through this server, such as smtp://user:password@mail.example.org:587 or smtps://…:465. Others on this machine may see it in the list of processes: prefer --smtp-url-file, or TRUNKLINE_SMTP_URL. Default: mail is kept in the data folder and shown at /dev/mail, if only this machine is served, without --trusted-proxy and without a --public-url elsewhere."`
 	SMTPURLFile string `name:"smtp-url-file" placeholder:"FILE" type:"path" help:"The same, read from a file."`
 	SMTPCA      string `name:"smtp-ca" placeholder:"FILE" type:"path" help:"Trust this certificate authority, in PEM, for the mail server, besides the system's."`
 
@@ -50,6 +51,7 @@ type mailing struct {
 	options digest.Options
 	sender  mail.Sender
 	box     *devmail.Box // nil where mails are sent
+	server  *smtp.Sender // nil where they are kept
 }
 
 // close ends what sends.
@@ -62,6 +64,9 @@ func (m *mailing) close() {
 // errNoMail says that there is nowhere to send mail to.
 var errNoMail = errors.New("there is nowhere to send mail to: give --smtp-url-file FILE (or TRUNKLINE_SMTP_URL) and --mail-from ADDRESS")
 
+// errKept says that mail is sent by somebody else.
+var errKept = errors.New("this database's mails are sent by a worker with a mail server, and keeping them here would take them from their recipients: give --smtp-url-file FILE, --mail-from ADDRESS and --public-url URL, or name another database with --database-url")
+
 // errNoBox says that mail can't be kept.
 var errNoBox = errors.New("keep mail instead of sending it")
 
@@ -72,8 +77,8 @@ func (f *mailFlags) open(keep bool, dir, publicURL string, log *slog.Logger) (*m
 	if err != nil {
 		return nil, err
 	}
-	if url == "" && !keep {
-		return nil, errNoMail
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	if f.PublicURL != "" {
 		publicURL = f.PublicURL
@@ -102,16 +107,22 @@ func (f *mailFlags) open(keep bool, dir, publicURL string, log *slog.Logger) (*m
 	}
 	renderer, err := mail.New(options)
 	if err != nil {
-		return nil, usagef("%s", mailFlagNames.Replace(err.Error()))
+		return nil, usagef("%s", withMailFlags(err))
+	}
+	if url == "" && !keep {
+		return nil, errNoMail
 	}
 	m := &mailing{options: f.options(renderer, log)}
 	if url == "" {
 		if m.box, err = devmail.Open(filepath.Join(dir, "mail"), 0); err != nil {
 			return nil, fmt.Errorf("%w: %w", errNoBox, err)
 		}
-		m.sender = m.box
-	} else if m.sender, m.options.Concurrency, err = f.dial(url); err != nil {
-		return nil, err
+		m.sender, m.options.Kept = m.box, true
+	} else {
+		if m.server, m.options.Concurrency, err = f.dial(url); err != nil {
+			return nil, err
+		}
+		m.sender = m.server
 	}
 	m.options.Sender = m.sender
 	return m, nil
@@ -128,6 +139,9 @@ func (nowhere) Close() error { return nil }
 
 // rules are what decides who is mailed when, without anything to send mail with.
 func (f *mailFlags) rules(log *slog.Logger) (*mailing, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	m := &mailing{sender: nowhere{}}
 	renderer, err := mail.New(mail.Options{Site: "Trunkline", From: "notifications@localhost.localdomain"})
 	if err != nil {
@@ -136,6 +150,17 @@ func (f *mailFlags) rules(log *slog.Logger) (*mailing, error) {
 	m.options = f.options(renderer, log)
 	m.options.Sender = m.sender
 	return m, nil
+}
+
+// check refuses rules that can't be.
+func (f *mailFlags) check() error {
+	if _, err := time.LoadLocation(f.MailTimeZone); err != nil || f.MailTimeZone == "" || f.MailTimeZone == "Local" {
+		return usagef("--mail-time-zone %q is no time zone that is known: give an IANA name, such as Europe/Berlin", f.MailTimeZone)
+	}
+	if f.DailyCap < 0 || f.DailyCap > 1000 {
+		return usagef("--daily-cap %d is out of range: give 1 to 1,000, or 0 for no limit", f.DailyCap)
+	}
+	return nil
 }
 
 // options are the worker's.
@@ -170,7 +195,7 @@ func (f *mailFlags) url() (string, error) {
 
 // dial makes the sender, which connects when there is something to send, and says how many mails may be under way: twice as many
 // as there are connections, so that the next one is ready when a connection is free.
-func (f *mailFlags) dial(url string) (sender mail.Sender, concurrency int, err error) {
+func (f *mailFlags) dial(url string) (sender *smtp.Sender, concurrency int, err error) {
 	options, err := smtp.ParseURL(url)
 	if err != nil {
 		return nil, 0, usagef("--smtp-url: %s", err)
@@ -214,10 +239,38 @@ func (f *mailFlags) sign(options *mail.Options) error {
 	return nil
 }
 
-// mailFlagNames puts flags where errors speak of options.
-var mailFlagNames = strings.NewReplacer(
-	"Options.Zone", "--mail-time-zone", "Rules.DailyCap", "--daily-cap",
-)
+// mailFlagOf has the flags behind the arguments that errors are about, where they are called otherwise.
+var mailFlagOf = map[string]string{
+	"site": "site-name", "from": "mail-from", "reply-to": "mail-reply-to", "bounces": "mail-bounces", "inbox-url": "mail-inbox",
+	"preferences-url": "mail-preferences", "unsubscribe-url": "public-url", "list-id": "mail-list-id", "feedback-id": "mail-feedback-id", "locale": "mail-locale",
+	"templates": "mail-templates", "Zone": "mail-time-zone", "DailyCap": "daily-cap",
+}
+
+// withMailFlags says what is wrong with options, with the flag of each.
+func withMailFlags(err error) string {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		texts := make([]string, 0, 1)
+		for _, one := range several.Unwrap() {
+			texts = append(texts, withMailFlags(one))
+		}
+		return strings.Join(texts, "; ")
+	}
+	var wrong *trunkline.ArgumentError
+	if !errors.As(err, &wrong) {
+		return err.Error()
+	}
+	flag, ok := mailFlagOf[wrong.Argument]
+	if !ok {
+		flag = wrong.Argument
+	}
+	return "--" + flag + ": " + err.Error()
+}
+
+// admitted tells whether mail may be kept here. Where that can't be asked, the worker finds out.
+func (m *mailing) admitted(ctx context.Context, engine *trunkline.Engine) bool {
+	var may bool
+	return m.box == nil || engine.Pool().QueryRow(ctx, "SELECT trunkline.digest_admit(true)").Scan(&may) != nil || may
+}
 
 // worker makes what finds out who is to be mailed, and mails it. wake: the engine runs, and wakes it.
 func (m *mailing) worker(engine *trunkline.Engine, wake bool) (*digest.Worker, error) {
@@ -227,7 +280,7 @@ func (m *mailing) worker(engine *trunkline.Engine, wake bool) (*digest.Worker, e
 	}
 	worker, err := digest.New(engine.Pool(), options)
 	if err != nil {
-		return nil, usagef("%s", mailFlagNames.Replace(err.Error()))
+		return nil, usagef("%s", withMailFlags(err))
 	}
 	return worker, nil
 }

@@ -78,7 +78,7 @@ type globals struct {
 	DatabaseURL string `placeholder:"URL" help:"Database to use, such as postgres://user@host/database. Default: what the file url in the data folder says, which serve writes."`
 	DirectURL   string `placeholder:"URL" help:"The same database without a transaction pooler in between, for sessions that LISTEN. Default: the database URL."`
 	DataDir     string `placeholder:"DIR" type:"path" help:"Data folder of serve's own PostgreSQL. Default: $XDG_DATA_HOME/trunkline, else ~/.local/share/trunkline."`
-	LogLevel    string `placeholder:"LEVEL" enum:"auto,debug,info,warn,error" default:"auto" help:"What to log to stderr: debug, info, warn, error, or auto (the default), which is info for serve, else warn."`
+	LogLevel    string `placeholder:"LEVEL" enum:"auto,debug,info,warn,error" default:"auto" help:"What to log to stderr: debug, info, warn, error, or auto (the default), which is info for serve and digest, else warn."`
 	LogFormat   string `placeholder:"FORMAT" enum:"text,json" default:"text" help:"How to log: text or json."`
 }
 

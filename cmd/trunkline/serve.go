@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/internal/localpg"
 	"github.com/trunkline/trunkline/server"
@@ -68,7 +70,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	if err := c.check(a); err != nil {
 		return err
 	}
-	options := server.Options{Logger: log, Limits: c.Limits.limits(), WriteTimeout: c.Timeouts.WriteTimeout}
+	options := server.Options{Logger: log, Limits: c.Limits.limits(), WriteTimeout: c.Timeouts.WriteTimeout, Registry: prometheus.NewRegistry()}
 	if err := c.Access.options(&options, log); err != nil {
 		return err
 	}
@@ -94,7 +96,10 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer mailing.close()
 
-	up := &running{log: log, begun: force, delay: c.DrainDelay, spread: c.Drain, mailing: mailing, timeouts: c.Timeouts, lost: make(chan error, 1)}
+	up := &running{
+		log: log, begun: force, delay: c.DrainDelay, spread: c.Drain, mailing: mailing, registry: options.Registry, timeouts: c.Timeouts,
+		lost: make(chan error, 1),
+	}
 	defer func() {
 		stopErr := up.stop(ctx)
 		if stopErr == nil {
@@ -114,6 +119,9 @@ func (c *serveCmd) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	failed := up.serve(listeners)
+	if dir, err := a.dataDir(); err == nil {
+		up.publishSite(dir, c.site(listeners.clients.Addr()))
+	}
 	if err := up.mail(ctx); err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/internal/localpg"
 	"github.com/trunkline/trunkline/server"
@@ -35,6 +37,7 @@ type running struct {
 	postgres *localpg.Server
 	engine   *trunkline.Engine
 	server   *server.Server
+	registry *prometheus.Registry
 	mailing  *mailing       // nil: nothing is mailed
 	http     []*http.Server // the first is the clients'
 
@@ -42,6 +45,7 @@ type running struct {
 	life       context.Context // of what runs in the background; see lifetime
 	endLife    context.CancelFunc
 
+	unpublish func()        // takes back where it serves; nil: that isn't written anywhere
 	lost      chan error    // why serve can't go on with its PostgreSQL
 	unwatch   func()        // ends the supervision of PostgreSQL; nil if there is none
 	unwatched chan struct{} // closed when that has ended
@@ -75,6 +79,9 @@ func (r *running) stop(ctx context.Context) error {
 
 func (r *running) stopAll(ctx context.Context) error {
 	var errs []error
+	if r.unpublish != nil {
+		r.unpublish()
+	}
 	if r.unwatch != nil {
 		r.unwatch() // first: what it is starting has to be called off
 	}
