@@ -69,7 +69,7 @@ func newKeeper(i *Inbox) *keeper {
 
 // Stats are totals since the Inbox was made, of this node's keeper alone.
 type Stats struct {
-	Placed   int64 // notifications, those that came back from a snooze included
+	Placed   int64 // notifications, those that came back from the archive or a snooze included
 	Users    int64 // users whose counts it changed and published, counted in each batch
 	Batches  int64 // transactions that found something to do
 	Empty    int64 // transactions that found nothing to do

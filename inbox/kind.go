@@ -19,7 +19,7 @@ type Kind struct {
 	// Title is what people call it: Task completed. "": the name.
 	Title string `json:"title"`
 	// Template makes one line of a notification's data: {actor} completed {task.title}. What stands in braces is a path into the
-	// data; {{ and }} are braces. "": the title.
+	// data, up to 20 times; {{ and }} are braces. "": the title.
 	Template string `json:"template"`
 	// Delay is how long a notification may stay unread before it is mailed, unless its user prefers otherwise: 0 (at once) to 30 days.
 	// Nil: four hours.

@@ -23,7 +23,8 @@ const (
 	StateUnread State = "unread"
 	// StateArchived puts it away: it leaves the counts, read or not. Listed: those that were put away.
 	StateArchived State = "archived"
-	// StateInbox brings it back from the archive, or from a snooze before its time. Listed: what is neither archived nor snoozed.
+	// StateInbox brings it back from the archive, or from a snooze before its time, to the top of its inbox. Listed: what is neither
+	// archived nor snoozed.
 	StateInbox State = "inbox"
 	// StateSnoozed hides it until a time, at which it arrives anew. Listed: what is hidden at present.
 	StateSnoozed State = "snoozed"
@@ -82,7 +83,7 @@ func MarkTx(ctx context.Context, tx trunkline.Tx, user string, m Mark) (int, err
 }
 
 // Mark is [MarkTx] in a transaction of its own, which also counts: the counts it returns are those after it, with the version of
-// the push that says so. What it brings back from a snooze arrives, and is counted, a moment later. It may be repeated if the
+// the push that says so. What it brings back arrives, and is counted, a moment later. It may be repeated if the
 // outcome is unknown.
 func (i *Inbox) Mark(ctx context.Context, user string, m Mark) (changed int, counts Counts, err error) {
 	err = i.inTx(ctx, func(tx pgx.Tx) error {

@@ -11,6 +11,9 @@ import (
 	"github.com/trunkline/trunkline"
 )
 
+// maxLevels is how deeply data may be nested.
+const maxLevels = 100
+
 // maxUsers is how many users one call can notify.
 const maxUsers = 10_000
 
@@ -21,7 +24,8 @@ type Notification struct {
 	Users []string
 	// Kind is what it is about, such as task.completed: 1 to 64 bytes. One that isn't registered (see [SetKind]) has defaults.
 	Kind string
-	// Data is JSON that the kind's template and the application's pages make something of, up to 64 KiB. Nil: {}.
+	// Data is JSON that the kind's template and the application's pages make something of, up to 64 KiB and nested up to 100 levels
+	// deep. Nil: {}.
 	Data json.RawMessage
 	// Group is what it belongs to, such as a project or a conversation: up to 255 bytes.
 	Group string
@@ -141,6 +145,13 @@ func checkData(data json.RawMessage) error {
 	if data == nil {
 		return nil
 	}
+	// First, since whether something deeper is JSON json.Valid doesn't say.
+	if nestedDeeper(data, maxLevels) {
+		return &trunkline.ArgumentError{
+			Argument: "data", Problem: fmt.Sprintf("data is nested deeper than %d levels", maxLevels),
+			Fix: "Keep what is large elsewhere, and give its id",
+		}
+	}
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return &trunkline.ArgumentError{
 			Argument: "data", Problem: fmt.Sprintf("data is not JSON: %s", clip(string(data))),
@@ -154,6 +165,27 @@ func checkData(data json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// nestedDeeper tells whether arrays and objects in JSON are nested deeper than so many levels.
+func nestedDeeper(data []byte, levels int) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			if depth++; depth > levels {
+				return true
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return false
 }
 
 // A Retraction says which notifications disappear: those that fit all that is given. It has to give Cause, or Group, or both User

@@ -13,7 +13,7 @@ import (
 // passTimeout.
 const (
 	batchMost  = 500
-	batchLeast = 10
+	batchLeast = 1
 )
 
 // passTimeout bounds one pass; a server or a network that stalls longer is given up. What the server does by itself, it gives up

@@ -135,7 +135,7 @@ func (m *inboxModel) mark() {
 		"archived": func(i *modelItem) { i.archived, i.snoozed = true, 0 },
 		"snoozed":  func(i *modelItem) { i.archived, i.snoozed = false, until },
 		"inbox": func(i *modelItem) {
-			if i.snoozed > 0 {
+			if i.archived || i.snoozed > 0 {
 				i.seq = 0
 			}
 			i.archived, i.snoozed = false, 0

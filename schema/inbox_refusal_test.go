@@ -10,17 +10,21 @@ func TestNotifyRefusals(t *testing.T) {
 	d.run(`CREATE SCHEMA app; CREATE FUNCTION app.number(text, text, text) RETURNS integer LANGUAGE sql AS 'SELECT 1';
 		CREATE FUNCTION pg_temp.gone(text, text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
 	for sql, want := range map[string][3]string{ // the error's column, its sentence and perhaps another SQLSTATE
-		"notify(NULL, 'k')":                                    {"user_id", "the user is missing (NULL)"},
-		"notify('', 'k')":                                      {"user_id", "the user is empty"},
-		"notify(repeat('é', 125), 'k')":                        {"user_id", "is 250 bytes long, more than 249"},
-		"notify(E'a\\nb', 'k')":                                {"user_id", `the user "a\nb" contains a control character`},
-		"notify(U&'a\\0085', 'k')":                             {"user_id", "contains a control character"},
-		"notify('ann', NULL)":                                  {"kind", "the kind is missing (NULL)"},
-		"notify('ann', '')":                                    {"kind", "the kind is empty"},
-		"notify('ann', repeat('k', 65))":                       {"kind", "is 65 bytes long, more than 64"},
-		"notify('ann', E'k\\t')":                               {"kind", "contains a control character"},
-		"notify('ann', 'k', NULL)":                             {"data", `the data of a notification of kind "k" is missing (NULL)`, "22004"},
-		"notify('ann', 'k', to_json(repeat('x', 65535)))":      {"data", `the data of a notification of kind "k" is 65537 bytes, more than 65536`, "54000"},
+		"notify(NULL, 'k')":                               {"user_id", "the user is missing (NULL)"},
+		"notify('', 'k')":                                 {"user_id", "the user is empty"},
+		"notify(repeat('é', 125), 'k')":                   {"user_id", "is 250 bytes long, more than 249"},
+		"notify(E'a\\nb', 'k')":                           {"user_id", `the user "a\nb" contains a control character`},
+		"notify(U&'a\\0085', 'k')":                        {"user_id", "contains a control character"},
+		"notify('ann', NULL)":                             {"kind", "the kind is missing (NULL)"},
+		"notify('ann', '')":                               {"kind", "the kind is empty"},
+		"notify('ann', repeat('k', 65))":                  {"kind", "is 65 bytes long, more than 64"},
+		"notify('ann', E'k\\t')":                          {"kind", "contains a control character"},
+		"notify('ann', 'k', NULL)":                        {"data", `the data of a notification of kind "k" is missing (NULL)`, "22004"},
+		"notify('ann', 'k', to_json(repeat('x', 65535)))": {"data", `the data of a notification of kind "k" is 65537 bytes, more than 65536`, "54000"},
+		"notify('ann', 'k', (repeat('[', 101) || repeat(']', 101))::json)": {"data", "is nested deeper than 100 levels", "54000"},
+		`notify('ann', 'k', ('{"a":[1,{},' || repeat('[{"b":', 50) || '"x"' || repeat('}]', 50) || ']}')::json)`: {
+			"data", "is nested deeper than 100 levels", "54000",
+		},
 		`notify('ann', 'k', "group" => '')`:                    {"group", "the group is empty"},
 		`notify('ann', 'k', "group" => repeat('g', 256))`:      {"group", "is 256 bytes long, more than 255"},
 		`notify('ann', 'k', "group" => E'\177')`:               {"group", "contains a control character"},
@@ -127,7 +131,9 @@ func TestNotifyAccepts(t *testing.T) {
 	d := open(t)
 	for _, sql := range []string{
 		"notify(repeat('é', 124) || 'u', 'k')", "notify('a b:c', repeat('k', 64))", "notify('ann', 'k', to_json(repeat('x', 65534)))",
-		"notify('ann', 'k', 'null')", `notify('ann', 'k', "group" => repeat('g', 255), cause => repeat('c', 255), dedupe_key => repeat('d', 255))`,
+		"notify('ann', 'k', 'null')", "notify('ann', 'k', (repeat('[', 100) || repeat(']', 100))::json)",
+		`notify('ann', 'k', ('[' || repeat('{"[\"{": [{"]}": "[["}, "\\"]},', 300) || '7]')::json)`,
+		`notify('ann', 'k', "group" => repeat('g', 255), cause => repeat('c', 255), dedupe_key => repeat('d', 255))`,
 		"notify('ann', 'k', link => '/')", "notify('ann', 'k', link => '/a//b?c=\\d')", "notify('ann', 'k', link => 'http://example.com')",
 		"notify('ann', 'k', link => 'HTTPS://example.com/' || repeat('x', 2028))", "notify('ann', 'k', expires_at => '9999-12-31 23:59:59 UTC')",
 		"notify('ann', 'k', expires_at => '1970-01-01')", "kind('k', repeat('t', 200), '30 days', repeat('x', 1000))", "kind('k', delay => '0')",

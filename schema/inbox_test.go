@@ -342,6 +342,39 @@ func TestItemText(t *testing.T) {
 	}
 }
 
+// What notify refuses doesn't stop the keeper either: data nested so deeply that it can only just be read.
+func TestKeeperReadsNoJSON(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.run("SELECT trunkline.kind('k', template => '{a}')")
+	insert := func(levels int) error {
+		_, err := d.conn.Exec(context.Background(), `INSERT INTO trunkline.notification (user_id, kind, data)
+			SELECT 'ann', 'k', (repeat('[', $1) || repeat(']', $1))::json`, levels)
+		return err
+	}
+	// The deepest that can be.
+	low, high := 1, 1_000_000
+	for high-low > 1 {
+		if middle := (low + high) / 2; insert(middle) == nil {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	if low < 500 {
+		t.Fatalf("%d levels: %v", high, insert(high))
+	}
+	for n := range 100 {
+		if err := insert(low - 99 + n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.keep("now()")
+	d.want(d.column("SELECT count(*) FILTER (WHERE seq IS NULL) FROM trunkline.notification"), "0")
+	d.want(d.column("SELECT DISTINCT text FROM trunkline.list_inbox('ann', max_rows => 200)"), "k")
+	d.wantSound()
+}
+
 func TestListInbox(t *testing.T) {
 	t.Parallel()
 	d := open(t)

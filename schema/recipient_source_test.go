@@ -209,6 +209,31 @@ func TestRelationChangesLater(t *testing.T) {
 	d.want(d.column(ask))
 }
 
+// Whoever takes over the name of a relation that was named doesn't get the rights of Trunkline's owner by it.
+func TestRelationOfAnotherOwner(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	role := d.role()
+	const ask = "SELECT email FROM trunkline.recipients_of('{ann}')"
+	const other = "55000|recipients can't be read from app.people: it has another owner or is another kind of relation than when it was named"
+	d.run(`CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO ` + role + `; CREATE VIEW app.people AS SELECT 'ann'::text AS user_id, 'a@b'::text AS email;
+		SELECT trunkline.recipients_from('app.people')`)
+	d.run("DROP VIEW app.people; SET ROLE " + role + "; CREATE VIEW app.people AS SELECT 'ann'::text AS user_id, 'mine@b'::text AS email; RESET ROLE; GRANT SELECT ON app.people TO public")
+	d.refuses(map[string]string{ask: other})
+	if hint := d.fails(ask).Hint; !strings.Contains(hint, "call trunkline.recipients_from('app.people') again") {
+		t.Error(hint)
+	}
+	// One that its owner decided for is used.
+	d.run("SELECT trunkline.recipients_from('app.people')")
+	d.want(d.column(ask), "mine@b")
+	// It was a table, and now runs functions.
+	d.run("DROP VIEW app.people; CREATE TABLE app.people (user_id text, email text); SELECT trunkline.recipients_from('app.people'); " +
+		"DROP TABLE app.people; CREATE VIEW app.people AS SELECT 'ann'::text AS user_id, 'a@b'::text AS email")
+	d.refuses(map[string]string{ask: other})
+	d.run("DROP VIEW app.people; CREATE TABLE app.people (user_id text, email text); INSERT INTO app.people VALUES ('ann', 'b@c')")
+	d.want(d.column(ask), "b@c")
+}
+
 // A relation of another role's is read with the rights of Trunkline's owner, who has to have them.
 func TestRelationNeedsRights(t *testing.T) {
 	t.Parallel()

@@ -112,7 +112,7 @@ func (s *Server) inboxReadings() []reading {
 				}
 				return max(0, s.at.Sub(s.inbox.PendingSince)).Seconds()
 			}),
-		total("trunkline_inbox_placed_total", "Notifications that this node placed in inboxes, those that came back from a snooze included.",
+		total("trunkline_inbox_placed_total", "Notifications that this node placed in inboxes, those that came back from the archive or a snooze included.",
 			func(s *inbox.Stats) int64 { return s.Placed }),
 		total("trunkline_inbox_pushes_total", "Times that this node told a user's devices of new counts.",
 			func(s *inbox.Stats) int64 { return s.Users }),

@@ -62,7 +62,7 @@ func (h *rest) describeInbox() {
 	for name, docs := range map[string]map[string]string{
 		"Item": {
 			"seq": "Its place in the inbox: 1, 2, 3 … in the order in which they became visible. " +
-				"What comes back from a snooze gets a new one.",
+				"What comes back from the archive or a snooze gets a new one.",
 			"kind": "What kind of thing has happened.", "title": "What the kind is called.", "text": "One line about this item.",
 			"group": "What it belongs to.", "cause": "What it is about.", "link": "Where it leads.",
 			"data": "As it was given to notify.", "snoozed_until": "When it comes back.",

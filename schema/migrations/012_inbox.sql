@@ -31,7 +31,7 @@ CREATE TABLE trunkline.notification (
     id            bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
     user_id       text COLLATE "C" NOT NULL,
     -- Its place in the user's inbox: rises in the order things became visible, so that "all up to what I was shown" can be
-    -- said with one number. NULL until the keeper has placed it. What comes back from a snooze gets a new one.
+    -- said with one number. NULL until the keeper has placed it. What comes back from the archive or a snooze gets a new one.
     seq           bigint,
     kind          text COLLATE "C" NOT NULL,
     -- What it belongs to, such as a project or a conversation: 'project:7'.
@@ -98,6 +98,7 @@ CREATE TABLE trunkline.inbox_change (
     retracted bigint[]
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 CREATE INDEX inbox_change_user ON trunkline.inbox_change (user_id) WHERE due_at IS NULL AND retracted IS NULL;
+CREATE INDEX inbox_change_retracted ON trunkline.inbox_change (user_id) WHERE retracted IS NOT NULL;
 CREATE INDEX inbox_change_other ON trunkline.inbox_change (id) WHERE due_at IS NOT NULL OR retracted IS NOT NULL;
 
 -- Who is to be looked at by the digest worker, and when at the earliest. It is a lower bound: the worker finds out what is
@@ -122,8 +123,8 @@ ALTER TABLE trunkline.namespace ENABLE TRIGGER tell_insert;
 -- array from 0; what isn't there, is null, an object or an array is empty. {{ and }} are braces. At most 500 characters, without
 -- control characters and line breaks.
 --
--- It never raises because of data: JSON may hold texts that PostgreSQL can't ("\u0000", half of a surrogate pair), and then the
--- title it is.
+-- It never raises because of data: JSON may hold texts that PostgreSQL can't ("\u0000", half of a surrogate pair), or be nested too
+-- deeply to be read at this depth of the stack, and then the title it is.
 --
 --     SELECT trunkline.item_text('{actor} completed {task.title}', 'Task completed',
 --                                '{"actor": "Ann", "task": {"title": "Paint"}}');
@@ -134,7 +135,10 @@ DECLARE
     segments text[];
     segment text;
     name text;
-    path text[];
+    -- What was looked up, and what was found: each name is looked up once.
+    names text[] := '{}';
+    texts text[] := '{}';
+    value json;
     filled text := '';
 BEGIN
     IF template IS NOT NULL THEN
@@ -144,14 +148,19 @@ BEGIN
             filled := replace(replace(segments[1], '}}', '}'), E'\u0001', '{');
             FOREACH segment IN ARRAY segments[2:] LOOP
                 name := split_part(segment, '}', 1);
-                path := string_to_array(name, '.');
-                IF json_typeof(data #> path) NOT IN ('object', 'array') THEN
-                    filled := filled || coalesce(left(data #>> path, 1000), '');
+                IF name <> ALL (names) THEN
+                    value := data #> string_to_array(name, '.');
+                    names := array_append(names, name);
+                    texts := array_append(texts, CASE WHEN json_typeof(value) IN ('object', 'array') THEN ''
+                                                      ELSE coalesce(left(value #>> '{}', 1000), '') END);
                 END IF;
-                filled := filled || replace(replace(substr(segment, length(name) + 2), '}}', '}'), E'\u0001', '{');
+                filled := concat(filled, texts[array_position(names, name)],
+                                 replace(replace(substr(segment, length(name) + 2), '}}', '}'), E'\u0001', '{'));
+                -- The rest isn't shown.
+                EXIT WHEN length(btrim(filled, E' \t\r\n')) > 500;
             END LOOP;
         EXCEPTION
-            WHEN untranslatable_character OR invalid_text_representation THEN
+            WHEN untranslatable_character OR invalid_text_representation OR statement_too_complex THEN
                 filled := '';
         END;
     END IF;

@@ -77,6 +77,11 @@ BEGIN
             ELSE 'a { without its }' END, to_json(left(rest, 40)));
         fix := 'Names are of letters, digits, _ and -, with dots between the steps of a path: {task.title}. '
                'Braces themselves are written {{ and }}.';
+    WHEN cardinality(string_to_array(replace(NEW.template, '{{', ''), '{')) > 21 THEN
+        setting := 'template';
+        problem := format('the template of kind "%s" has %s names in braces, more than 20', NEW.name,
+                          cardinality(string_to_array(replace(NEW.template, '{{', ''), '{')) - 1);
+        fix := 'It makes one line: {actor} completed {task.title}.';
     WHEN NEW.authorize IS NOT NULL THEN
         setting := 'authorize';
         SELECT p.oid, p.prokind, p.proretset, p.prorettype, n.nspname INTO found

@@ -72,7 +72,7 @@ BEGIN
     ), effect AS (
         SELECT p.new_user AS user_id, p.new_unseen - p.old_unseen AS unseen, p.new_unread - p.old_unread AS unread,
                CASE WHEN p.placed THEN p.id END AS changed,
-               -- Back from a snooze it has to be placed anew, and may be removed before it is.
+               -- Back from the archive or a snooze it has to be placed anew, and may be removed before it is.
                CASE WHEN NOT p.placed THEN p.id END AS removed, false AS anew
         FROM pair p WHERE p.new_user = p.old_user
         UNION ALL
@@ -150,14 +150,37 @@ FOR EACH STATEMENT EXECUTE FUNCTION trunkline.notification_deleted();
 CREATE TRIGGER keep_truncated AFTER TRUNCATE ON trunkline.notification
 FOR EACH STATEMENT EXECUTE FUNCTION trunkline.notification_truncated();
 
+-- nested_deeper(data, levels) → whether arrays and objects in a JSON text are nested deeper than so many levels.
+CREATE FUNCTION trunkline.nested_deeper(data text, levels integer) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    brackets text;
+BEGIN
+    -- Most texts don't even have so many brackets.
+    IF length(data) - length(translate(data, '[{', '')) <= levels THEN
+        RETURN false;
+    END IF;
+    brackets := regexp_replace(regexp_replace(data, '"(?:[^"\\]|\\.)*"', '', 'g'), '[^][{}]', '', 'g');
+    -- Each round takes away the innermost level.
+    FOR i IN 1..levels LOOP
+        brackets := replace(replace(replace(brackets, '[]', ' '), '{}', ' '), ' ', '');
+        EXIT WHEN brackets = '';
+    END LOOP;
+    RETURN brackets <> '';
+END
+$$;
+
 -- check_notification raises for arguments that notify can't take:
 --   22023 invalid_parameter_value    a bad kind, group, link, cause, dedupe key or time
 --   22004 null_value_not_allowed     no data
---   54000 program_limit_exceeded     data over 64 KiB
+--   54000 program_limit_exceeded     data over 64 KiB, or nested deeper than 100 levels, which not every reader of JSON takes
 CREATE FUNCTION trunkline.check_notification(
-    kind text, size integer, "group" text, link text, cause text, dedupe_key text, expires_at timestamptz) RETURNS void
+    kind text, data json, "group" text, link text, cause text, dedupe_key text, expires_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    size integer := octet_length(data::text);
 BEGIN
     PERFORM trunkline.check_argument('kind', 'kind', kind, 64);
     IF "group" IS NOT NULL THEN
@@ -183,6 +206,9 @@ BEGIN
     ELSIF size > 65536 THEN
         RAISE EXCEPTION 'the data of a notification of kind "%" is % bytes, more than 65536', kind, size USING
             ERRCODE = 'program_limit_exceeded', COLUMN = 'data', HINT = 'Keep what is large elsewhere, and give its id.';
+    ELSIF trunkline.nested_deeper(data::text, 100) THEN
+        RAISE EXCEPTION 'the data of a notification of kind "%" is nested deeper than 100 levels', kind USING
+            ERRCODE = 'program_limit_exceeded', COLUMN = 'data', HINT = 'Keep what is large elsewhere, and give its id.';
     ELSIF expires_at >= '10000-01-01 00:00:00+00' OR expires_at < '0001-01-01 00:00:00+00' THEN
         RAISE EXCEPTION 'a notification cannot expire at %', expires_at USING
             ERRCODE = 'invalid_parameter_value', COLUMN = 'expires_at', HINT = 'Give a time, or none (NULL) for one that stays.';
@@ -195,10 +221,12 @@ $$;
 -- Puts a notification into a user's inbox when the calling transaction commits. It only inserts: whoever notifies waits for
 -- nobody, unless it uses a dedupe key that another open transaction uses for the same user. With a dedupe_key that is in the
 -- user's inbox already nothing is inserted, and that one's id returned; in REPEATABLE READ and above a concurrent one fails with
--- 40001, to be retried. A kind that isn't registered has defaults; data is JSON for the kind's template and the application's
--- pages. After expires_at the notification disappears.
+-- 40001, to be retried. One that is retracted already, but held by another transaction, isn't there: notify waits for that one,
+-- and inserts. A kind that isn't registered has defaults; data is JSON for the kind's template and the application's pages. After
+-- expires_at the notification disappears.
 --
--- Errors: 22023 invalid_parameter_value, 22004 null_value_not_allowed, 54000 program_limit_exceeded for data over 64 KiB.
+-- Errors: 22023 invalid_parameter_value, 22004 null_value_not_allowed, 54000 program_limit_exceeded for data over 64 KiB or nested
+-- deeper than 100 levels.
 --
 --     SELECT trunkline.notify('ann', 'task.completed', '{"actor": "Bob", "task": {"title": "Paint"}}', "group" => 'project:7',
 --                             link => '/projects/7', cause => 'task:12');
@@ -213,7 +241,7 @@ DECLARE
 BEGIN
     -- With the user a channel is made: inbox:<user>.
     PERFORM trunkline.check_argument('user_id', 'user', user_id, 249);
-    PERFORM trunkline.check_notification(kind, octet_length(data::text), "group", link, cause, dedupe_key, expires_at);
+    PERFORM trunkline.check_notification(kind, data, "group", link, cause, dedupe_key, expires_at);
     LOOP
         INSERT INTO trunkline.notification (user_id, kind, data, "group", link, cause, dedupe_key, expires_at)
         VALUES (user_id, kind, data, "group", link, cause, dedupe_key, expires_at)
@@ -221,9 +249,16 @@ BEGIN
         IF NOT FOUND THEN
             SELECT n.id INTO notified FROM trunkline.notification n
             WHERE n.user_id = user_id COLLATE "C" AND n.dedupe_key = dedupe_key COLLATE "C";
+            -- Not found again: the first one was removed between the two statements, and the key is free.
+            CONTINUE WHEN NOT FOUND;
+            IF EXISTS (SELECT FROM trunkline.inbox_change c
+                       WHERE c.user_id = user_id COLLATE "C" AND c.retracted IS NOT NULL AND notified = ANY (c.retracted)) THEN
+                -- What retract has left to the keeper. This waits for who holds it.
+                DELETE FROM trunkline.notification n WHERE n.id = notified;
+                CONTINUE;
+            END IF;
         END IF;
-        -- Not found again: the first one was removed between the two statements, and the key is free.
-        EXIT WHEN FOUND;
+        EXIT;
     END LOOP;
     RETURN notified;
 END
@@ -249,6 +284,8 @@ DECLARE
     ids bigint[] := '{}';
     some_users text[];
     some_ids bigint[];
+    retracted_ids bigint[];
+    retracted_id bigint;
 BEGIN
     IF user_ids IS NULL OR cardinality(user_ids) > 10000 THEN
         RAISE EXCEPTION '%', CASE WHEN user_ids IS NULL THEN 'the users of a notification are missing (NULL)'
@@ -260,7 +297,7 @@ BEGIN
     PERFORM trunkline.check_argument('user_id', 'user', u, 249)
     FROM unnest(user_ids) u WHERE u IS NULL OR octet_length(u) NOT BETWEEN 1 AND 249 OR u COLLATE "C" ~ '[^!-~]';
     PERFORM trunkline.check_notification(
-        notify_many.kind, octet_length(notify_many.data::text), notify_many."group", notify_many.link, notify_many.cause,
+        notify_many.kind, notify_many.data, notify_many."group", notify_many.link, notify_many.cause,
         notify_many.dedupe_key, notify_many.expires_at);
     waiting := ARRAY(SELECT DISTINCT u COLLATE "C" AS user_id FROM unnest(user_ids) u ORDER BY user_id);
     WHILE waiting <> '{}' LOOP
@@ -284,6 +321,18 @@ BEGIN
             SELECT x.user_id, x.id FROM trunkline.notification x
             WHERE x.user_id = w.user_id COLLATE "C" AND x.dedupe_key = notify_many.dedupe_key COLLATE "C" OFFSET 0
         ) n;
+        -- What retract has left to the keeper isn't there. This waits for who holds it, in the order of users, too.
+        retracted_ids := ARRAY(
+            SELECT s.id FROM unnest(some_users, some_ids) s(user_id, id)
+            WHERE EXISTS (SELECT FROM trunkline.inbox_change c
+                          WHERE c.user_id = s.user_id COLLATE "C" AND c.retracted IS NOT NULL AND s.id = ANY (c.retracted) OFFSET 0)
+            ORDER BY s.user_id COLLATE "C");
+        IF retracted_ids <> '{}' THEN
+            FOREACH retracted_id IN ARRAY retracted_ids LOOP
+                DELETE FROM trunkline.notification n WHERE n.id = retracted_id;
+            END LOOP;
+            CONTINUE;
+        END IF;
         users := users || some_users;
         ids := ids || some_ids;
         -- Those that were removed between the two statements are notified after all.
@@ -298,5 +347,5 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION trunkline.ring_keeper, trunkline.look_again, trunkline.notification_inserted, trunkline.notification_updated,
-    trunkline.notification_deleted, trunkline.notification_truncated, trunkline.check_notification, trunkline.notify,
-    trunkline.notify_many FROM PUBLIC;
+    trunkline.notification_deleted, trunkline.notification_truncated, trunkline.nested_deeper,
+    trunkline.check_notification, trunkline.notify, trunkline.notify_many FROM PUBLIC;

@@ -57,10 +57,10 @@ $$;
 -- mark(user_id, state, up_to_seq, ids, "group", until) → how many of the user's notifications it changed.
 --
 -- States: seen; read, which implies seen; unread (seen stays); archived, which leaves the counts; inbox, which is back from the
--- archive or from a snooze; snoozed, until a time within 400 days. Which notifications: up_to_seq for all up to the one that was
--- shown last (seen, read and archived only; neither archived nor snoozed ones; "group" narrows it), so that what arrives meanwhile
--- is never touched; or up to 1,000 ids. Those of other users, or of nothing, are passed over. What is so already isn't changed
--- again.
+-- archive or from a snooze, at its top; snoozed, until a time within 400 days. Which notifications: up_to_seq for all up to the
+-- one that was shown last (seen, read and archived only; neither archived nor snoozed ones; "group" narrows it), so that what
+-- arrives meanwhile is never touched; or up to 1,000 ids. Those of other users, or of nothing, are passed over. What is so already
+-- isn't changed again.
 --
 -- Waits for whoever has marked or retracted the same ones and not committed. It locks them in the order of their ids: who marks
 -- several times in one transaction does so in the order of users, and before it retracts, or may deadlock with another that does.
@@ -135,9 +135,9 @@ BEGIN
     WHEN 'archived' THEN
         changes := 'n.archived_at IS NULL'; change := 'archived_at = $2, snoozed_until = NULL';
     WHEN 'inbox' THEN
-        -- Back from a snooze it gets a new place.
+        -- It gets a new place: who marks all hasn't been shown it at its old one.
         changes := '(n.archived_at IS NOT NULL OR n.snoozed_until IS NOT NULL)';
-        change := 'archived_at = NULL, snoozed_until = NULL, seq = CASE WHEN n.snoozed_until IS NULL THEN n.seq END';
+        change := 'archived_at = NULL, snoozed_until = NULL, seq = NULL';
     WHEN 'snoozed' THEN
         changes := '(n.snoozed_until IS DISTINCT FROM $5 OR n.archived_at IS NOT NULL)';
         change := 'snoozed_until = $3, archived_at = NULL';

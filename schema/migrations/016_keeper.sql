@@ -26,6 +26,9 @@ DECLARE
     most_changes constant integer := 100;
     placed bigint[];
     seqs bigint[];
+    added_users text[];
+    added_lists json[];
+    added_counts bigint[];
     published integer;
 BEGIN
     IF ids <> '{}' THEN
@@ -45,6 +48,42 @@ BEGIN
         )
         SELECT array_agg(i.id), array_agg(b.last + i.nth) INTO placed, seqs FROM item i JOIN base b ON b.user_id = i.user_id;
         UPDATE trunkline.notification n SET seq = seqs[array_position(placed, n.id)] WHERE n.id = ANY (placed);
+    END IF;
+
+    IF placed <> '{}' THEN
+        -- Whatever can't be made of an item, its push goes without and it has its place: one of them must not stop all inboxes.
+        BEGIN
+            WITH item AS MATERIALIZED (
+                SELECT n.*, row_number() OVER (PARTITION BY n.user_id ORDER BY n.seq DESC) AS nth
+                FROM unnest(placed) o(id)
+                CROSS JOIN LATERAL (SELECT * FROM trunkline.notification x WHERE x.id = o.id OFFSET 0) n
+            ), built AS (
+                SELECT i.user_id, i.nth, row_to_json(j) AS json
+                FROM item i
+                LEFT JOIN LATERAL (SELECT x.title, x.template FROM trunkline.kind x WHERE x.name = i.kind OFFSET 0) k ON true
+                CROSS JOIN LATERAL (
+                    SELECT i.id, i.seq, i.kind, coalesce(k.title, i.kind) AS title,
+                           trunkline.item_text(k.template, coalesce(k.title, i.kind), i.data) AS text,
+                           i."group", i.cause, i.link, i.data,
+                           trunkline.json_time(i.created_at) AS created_at, trunkline.json_time(i.expires_at) AS expires_at,
+                           trunkline.json_time(i.seen_at) AS seen_at, trunkline.json_time(i.read_at) AS read_at,
+                           trunkline.json_time(i.archived_at) AS archived_at, trunkline.json_time(i.snoozed_until) AS snoozed_until
+                    OFFSET 0
+                ) j
+                WHERE i.nth <= most_items
+            ), added AS (
+                -- Nothing here reads JSON, so nothing in it can stop this.
+                SELECT f.user_id, json_agg(f.json ORDER BY f.nth) AS list, count(*) AS n
+                FROM (SELECT b.*, sum(octet_length(b.json::text)) OVER (PARTITION BY b.user_id ORDER BY b.nth) AS bytes
+                      FROM built b) f
+                WHERE f.bytes <= most_bytes
+                GROUP BY f.user_id
+            )
+            SELECT array_agg(a.user_id), array_agg(a.list), array_agg(a.n) INTO added_users, added_lists, added_counts FROM added a;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'notifications are pushed without their items: %', SQLERRM USING
+                HINT = 'Clients are told to read their inboxes anew.';
+        END;
     END IF;
 
     WITH change AS MATERIALIZED (
@@ -71,24 +110,6 @@ BEGIN
             last_seq = greatest(b.last_seq, excluded.last_seq), version = b.version + 1,
             unseen = b.unseen + excluded.unseen, unread = b.unread + excluded.unread
         RETURNING b.user_id, b.unseen, b.unread, b.version
-    ), built AS (
-        SELECT i.user_id, i.nth, row_to_json(j)::text AS json
-        FROM item i
-        LEFT JOIN LATERAL (SELECT x.title, x.template FROM trunkline.kind x WHERE x.name = i.kind OFFSET 0) k ON true
-        CROSS JOIN LATERAL (
-            SELECT i.id, i.seq, i.kind, coalesce(k.title, i.kind) AS title,
-                   trunkline.item_text(k.template, coalesce(k.title, i.kind), i.data) AS text, i."group", i.cause, i.link, i.data,
-                   trunkline.json_time(i.created_at) AS created_at, trunkline.json_time(i.expires_at) AS expires_at,
-                   trunkline.json_time(i.seen_at) AS seen_at, trunkline.json_time(i.read_at) AS read_at,
-                   trunkline.json_time(i.archived_at) AS archived_at, trunkline.json_time(i.snoozed_until) AS snoozed_until
-            OFFSET 0
-        ) j
-        WHERE i.nth <= most_items
-    ), added AS (
-        SELECT f.user_id, ('[' || string_agg(f.json, ',' ORDER BY f.nth) || ']')::json AS list, count(*) AS n
-        FROM (SELECT b.*, sum(octet_length(b.json)) OVER (PARTITION BY b.user_id ORDER BY b.nth) AS bytes FROM built b) f
-        WHERE f.bytes <= most_bytes
-        GROUP BY f.user_id
     ), altered AS (
         -- As they are now, which may be later than these changes: the next push then says it again. What was placed is in added.
         SELECT n.user_id, json_agg(json_build_object(
@@ -117,7 +138,7 @@ BEGIN
             'more', d.anew OR d.items > coalesce(a.n, 0) OR coalesce(h.n, 0) > most_changes OR coalesce(g.n, 0) > most_changes)
         FROM counted c
         JOIN delta d ON d.user_id = c.user_id
-        LEFT JOIN added a ON a.user_id = c.user_id
+        LEFT JOIN unnest(added_users, added_lists, added_counts) a(user_id, list, n) ON a.user_id = c.user_id
         LEFT JOIN altered h ON h.user_id = c.user_id
         LEFT JOIN gone g ON g.user_id = c.user_id
         ORDER BY c.user_id

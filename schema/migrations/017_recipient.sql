@@ -75,11 +75,14 @@ CREATE INDEX unsubscribe_token_created_at ON trunkline.unsubscribe_token (create
 CREATE INDEX unsubscribe_token_user ON trunkline.unsubscribe_token (user_id);
 
 -- The application's relation that recipients are read from; without a row they are read from trunkline.recipient. By name, so that
--- an application can drop its view and create it anew.
+-- an application can drop its view and create it anew; with its owner and kind (pg_class.relkind), since it is read with the rights
+-- of Trunkline's owner: whoever could take that name over must not get these.
 CREATE TABLE trunkline.recipient_relation (
     one           boolean PRIMARY KEY DEFAULT true CHECK (one),
     schema_name   text NOT NULL,
-    relation_name text NOT NULL
+    relation_name text NOT NULL,
+    owner         text NOT NULL,
+    kind          text NOT NULL
 );
 
 -- The time zones there are, as far as the server knew them when this version was installed. Only a shortcut: pg_timezone_names
@@ -495,6 +498,14 @@ BEGIN
     END IF;
     relation := format('%I.%I', named.schema_name, named.relation_name);
     BEGIN
+        IF EXISTS (
+            SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = named.schema_name AND c.relname = named.relation_name
+              AND (pg_get_userbyid(c.relowner)::text, c.relkind::text) IS DISTINCT FROM (named.owner, named.kind)) THEN
+            RAISE EXCEPTION 'it has another owner or is another kind of relation than when it was named' USING
+                ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = format('If that is as it should be, call trunkline.recipients_from(%L) again.', relation);
+        END IF;
         PERFORM set_config('trunkline.reading_recipients', 'on', true);
         RETURN QUERY EXECUTE trunkline.recipient_query(named.schema_name, named.relation_name, user_ids IS NULL) USING user_ids;
         PERFORM set_config('trunkline.reading_recipients', 'off', true);
@@ -520,8 +531,8 @@ COMMENT ON VIEW trunkline.recipient_source IS 'All recipients, from wherever the
 -- name, time_zone, locale and active_at. trunkline.recipient goes on keeping what touch and bounces write.
 --
 -- It is read with the rights of Trunkline's owner, and if it is a view, functions in it run with them: name none that you wouldn't
--- trust with these. It is remembered by its name, so it can be dropped and created anew; while it isn't there, mail waits. For
--- Trunkline's owner.
+-- trust with these. It is remembered by its name, so it can be dropped and created anew, by the same owner and as the same kind of
+-- relation; while it isn't there, or is another one's, mail waits. For Trunkline's owner.
 --
 -- Errors: 42P01 undefined_table, 42703 undefined_column, 42804 datatype_mismatch, 42809 wrong_object_type, 42501
 -- insufficient_privilege if Trunkline's owner may not read it.
@@ -533,7 +544,7 @@ AS $$
 DECLARE
     named record;
 BEGIN
-    SELECT n.nspname, c.relname, c.relkind, c.relpersistence INTO named
+    SELECT n.nspname, c.relname, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner) AS owner INTO named
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
     IF relation IS NOT NULL AND NOT FOUND THEN
         RAISE EXCEPTION 'there is no relation with the oid %', relation::oid USING
@@ -546,7 +557,8 @@ BEGIN
     END IF;
     DELETE FROM trunkline.recipient_relation;
     IF relation IS NOT NULL THEN
-        INSERT INTO trunkline.recipient_relation (schema_name, relation_name) VALUES (named.nspname, named.relname);
+        INSERT INTO trunkline.recipient_relation (schema_name, relation_name, owner, kind)
+        VALUES (named.nspname, named.relname, named.owner, named.relkind);
         -- Finds out whether it can be read.
         PERFORM FROM trunkline.recipients_of('{}');
     END IF;
