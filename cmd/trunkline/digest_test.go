@@ -175,6 +175,7 @@ func TestMailFlagsAreCheckedAtOnce(t *testing.T) {
 		"--smtp-url=smtp://mail.example.org --mail-from=a@example.org":                                "--public-url",
 		"--smtp-url=smtp://u:hidden@ --mail-from=a@example.org --public-url=https://a.example.org":    "smtp://user:password@",
 		"--smtp-url=http://mail.example.org --mail-from=a@example.org --public-url=https://a.example": "smtp",
+
 		"--smtp-url-file=/nowhere":                "/nowhere",
 		"--mail-from=nobody":                      "--mail-from",
 		"--mail-templates=/nowhere":               "/nowhere",
