@@ -248,8 +248,9 @@ func (m *inboxModel) keep() {
 	placed := m.d.keep(at(m.hour))
 	for _, i := range m.items {
 		if i.snoozed > 0 && i.snoozed <= m.hour {
+			// One that was never placed, and expires with its snooze, nobody has heard of.
+			m.touched[i.user] = m.touched[i.user] || i.seq > 0
 			i.snoozed, i.seq = 0, 0
-			m.touched[i.user] = true
 		}
 	}
 	m.remove(func(i *modelItem) bool { return i.expires > 0 && i.expires <= m.hour })
