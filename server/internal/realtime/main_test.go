@@ -127,7 +127,27 @@ func startEngine(t testing.TB, url string, change ...func(*trunkline.Config)) *t
 	if err := engine.Start(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	settle(t, engine)
 	return engine
+}
+
+// settle waits until the first epoch has begun, and the engine is in it: a test's database is a copy, and a copy begins a new one, of which
+// clients that came just before it would be told.
+func settle(t testing.TB, engine *trunkline.Engine) {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		var begun bool
+		var epoch string
+		err := engine.Pool().QueryRow(ctx, "SELECT s.database = trunkline.database_identity(), s.epoch FROM trunkline.state s").Scan(&begun, &epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if begun && engine.State().Log.Epoch == epoch {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func stopEngine(t testing.TB, engine *trunkline.Engine) {
