@@ -295,7 +295,7 @@ SET enable_nestloop = off SET enable_hashjoin = on SET jit = off SET plan_cache_
 AS $$
 #variable_conflict use_column
 DECLARE
-    -- What this session remembers of its last looks: up to which ids it has taken everything, and until when it need not look
+    -- What this connection remembers of its last looks: up to which ids it has taken everything, and until when it need not look
     -- below them.
     memory text := coalesce(current_setting('trunkline.inbox_walk', true), '');
     id_taken bigint := 0;
