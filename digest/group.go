@@ -103,7 +103,7 @@ func (g *group) flush(batch []*step) error {
 		for i, s := range dots {
 			ids[i], attempts[i] = s.id, int32(s.attempt)
 		}
-		b.Queue("SELECT id, whole FROM trunkline.digest_commit($1, $2)", ids, attempts).Query(markDots(dots))
+		b.Queue("SELECT id, whole FROM trunkline.digest_commit($1, $2)", ids, attempts).Query(mark(dots))
 	}
 	for _, list := range ends {
 		if len(list) > 0 {
@@ -131,30 +131,12 @@ func queueEnds(b *pgx.Batch, list []*step) {
 			againAts[i] = &o.againAt
 		}
 	}
-	b.Queue("SELECT trunkline.digest_finish($1, $2, $3, $4, $5, $6, $7, $8)", ids, attempts, phases, uncertain, replies, nextAts, againAts, ats).
+	b.Queue("SELECT f.id, true FROM trunkline.digest_finish($1, $2, $3, $4, $5, $6, $7, $8) f(id)", ids, attempts, phases, uncertain, replies, nextAts, againAts, ats).
 		Query(mark(list))
 }
 
-// mark notes which steps were news.
+// mark notes which steps were news, and of those which mails are whole.
 func mark(list []*step) func(pgx.Rows) error {
-	return func(rows pgx.Rows) error {
-		byID := make(map[int64]*step, len(list))
-		for _, s := range list {
-			byID[s.id] = s
-		}
-		var id int64
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-			if s := byID[id]; s != nil {
-				s.current = true
-			}
-			return nil
-		})
-		return err
-	}
-}
-
-// markDots notes which mails may go on to the final dot.
-func markDots(list []*step) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		byID := make(map[int64]*step, len(list))
 		for _, s := range list {
