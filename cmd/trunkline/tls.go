@@ -64,12 +64,17 @@ func (c *certificate) watch(ctx context.Context, ticks <-chan time.Time, told <-
 		case <-ctx.Done():
 			return
 		case <-ticks:
-			if c.changed() {
-				c.reload()
-			}
+			c.look()
 		case <-told:
 			c.reload()
 		}
+	}
+}
+
+// look reads the pair again if its files have changed since they were last read.
+func (c *certificate) look() {
+	if c.changed() {
+		c.reload()
 	}
 }
 

@@ -76,22 +76,8 @@ func TestCertificateIsReadAgainWhenItsFilesChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ticks, told, done := make(chan time.Time), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		pair.watch(ctx, ticks, told)
-	}()
-	defer func() {
-		cancel()
-		<-done
-	}()
 	name := func() string { return pair.current.Load().Leaf.Subject.CommonName }
-	tick := func() { // returns when the one before has been looked at
-		ticks <- time.Now()
-		ticks <- time.Now()
-	}
-	tick()
+	pair.look()
 	if said := log.String(); said != "" {
 		t.Errorf("without a change it says %s", said)
 	}
@@ -99,18 +85,18 @@ func TestCertificateIsReadAgainWhenItsFilesChange(t *testing.T) {
 	// Another certificate, whose key has not been written yet.
 	other := filepath.Join(dir, "other.pem")
 	writePair(t, certFile, other, "second")
-	tick()
+	pair.look()
 	if name() != "first" || strings.Count(log.String(), "the old one stays") != 1 {
 		t.Errorf("it shows %s: %s", name(), log)
 	}
-	tick()
+	pair.look()
 	if strings.Count(log.String(), "the old one stays") != 1 {
 		t.Errorf("it says so more than once: %s", log)
 	}
 	if err := os.Rename(other, keyFile); err != nil {
 		t.Fatal(err)
 	}
-	tick()
+	pair.look()
 	if name() != "second" {
 		t.Errorf("it shows %s: %s", name(), log)
 	}
@@ -119,15 +105,44 @@ func TestCertificateIsReadAgainWhenItsFilesChange(t *testing.T) {
 	if err := os.Remove(certFile); err != nil {
 		t.Fatal(err)
 	}
-	told <- struct{}{}
-	log.line(t, "no such file")
+	pair.reload()
+	if !strings.Contains(log.String(), "no such file") {
+		t.Errorf("without a file it says %s", log)
+	}
 	writePair(t, certFile, keyFile, "third")
-	told <- struct{}{}
-	log.line(t, "was reloaded")
-	tick()
+	pair.reload()
 	if name() != "third" {
 		t.Errorf("it shows %s: %s", name(), log)
 	}
+}
+
+func TestWatchOfACertificateFollowsTicksAndWords(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, certFile, keyFile, "first")
+	log := newOutput()
+	pair, err := loadCertificate(certFile, keyFile, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ticks, told, done := make(chan time.Time), make(chan struct{}), make(chan struct{})
+	writePair(t, certFile, keyFile, "second") // before it is watched: a tick amid the writing would find half of it
+	go func() {
+		defer close(done)
+		pair.watch(ctx, ticks, told)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	ticks <- time.Now()
+	log.line(t, "was reloaded")
+	if name := pair.current.Load().Leaf.Subject.CommonName; name != "second" {
+		t.Errorf("after a tick it shows %s", name)
+	}
+	told <- struct{}{}
+	log.line(t, "was reloaded")
 }
 
 func TestServeSpeaksTLS(t *testing.T) {
