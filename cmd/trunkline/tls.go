@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -31,11 +32,8 @@ type certificate struct {
 	seen [2]fileStamp // of the files when they were last read, whether they were any good or not
 }
 
-// fileStamp tells one content of a file from the next.
-type fileStamp struct {
-	modified time.Time
-	size     int64
-}
+// fileStamp tells one content of a file from the next: its SHA-256. Times don't: two writes may have the same one.
+type fileStamp [sha256.Size]byte
 
 // loadCertificate reads the pair for the first time.
 func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
@@ -93,11 +91,11 @@ func (c *certificate) changed() bool {
 	return c.stamps() != c.seen
 }
 
-// stamps looks at the files; those that can't be looked at have the zero stamp.
+// stamps reads the files; those that can't be read have the zero stamp.
 func (c *certificate) stamps() (stamps [2]fileStamp) {
 	for i, name := range []string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(name); err == nil {
-			stamps[i] = fileStamp{info.ModTime(), info.Size()}
+		if content, err := os.ReadFile(name); err == nil {
+			stamps[i] = sha256.Sum256(content)
 		}
 	}
 	return stamps
