@@ -120,3 +120,46 @@ func readHistory(ctx context.Context, db Tx, channel, direction string, seq int6
 func historyError(channel string, err error) error {
 	return fmt.Errorf("history of %q: %w", clip(channel), needsRead(explain(err)))
 }
+
+// ReadOffset returns where a channel's log ends, on any connection: what a page needs that shows state of the application's own
+// and follows it live from there. Read both in one snapshot, a REPEATABLE READ transaction:
+//
+//	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+//		if offset, err = trunkline.ReadOffset(ctx, tx, "project:42"); err != nil {
+//			return err
+//		}
+//		return readProject(ctx, tx, 42)
+//	})
+//
+// A message is logged after its transaction committed, so whatever is logged in a snapshot, the state in that snapshot has; and
+// whatever isn't comes after the offset. Some of that the state may have already: let messages carry a version, or be
+// idempotent.
+//
+// A channel that was never published to has the Seq 0. The zero Offset means that no engine has ever run on this database; there
+// is nothing to follow from then. Errors are those of [History].
+func ReadOffset(ctx context.Context, db Tx, channel string) (Offset, error) {
+	if err := CheckChannel(channel); err != nil {
+		return Offset{}, err
+	}
+	rows, err := db.Query(ctx, offsetSQL, channel)
+	if err != nil {
+		return Offset{}, historyError(channel, err)
+	}
+	defer rows.Close()
+	var o Offset
+	for rows.Next() {
+		if err := rows.Scan(&o.Epoch, &o.Seq); err != nil {
+			return Offset{}, historyError(channel, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return Offset{}, historyError(channel, err)
+	}
+	return o, nil
+}
+
+// offsetSQL takes one look into an index of the log.
+const offsetSQL = `SELECT s.epoch, coalesce((
+		SELECT greatest(c.trimmed_seq, (SELECT x.seq FROM trunkline.log x WHERE x.channel_id = c.id ORDER BY x.seq DESC LIMIT 1))
+		FROM trunkline.channel c WHERE c.name = $1), 0)
+	FROM (SELECT x.epoch FROM trunkline.state x LIMIT 1) s`
