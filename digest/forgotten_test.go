@@ -134,5 +134,8 @@ func TestKeptMailsDoNotMixWithSentOnes(t *testing.T) {
 	if _, err := kept.Once(w.context(), noon.Add(5*time.Hour)); !errors.Is(err, ErrKept) || !strings.Contains(err.Error(), "mail server") {
 		t.Errorf("it goes on: %v", err)
 	}
+	if err := kept.Run(w.context()); !errors.Is(err, ErrKept) {
+		t.Errorf("running, it ends with %v", err)
+	}
 	w.mailed(sending, noon.Add(5*time.Hour), "bob: "+list(more...))
 }

@@ -45,7 +45,8 @@ var errRunning = errors.New("digest: the worker is running already")
 
 // Run mails until ctx ends, and then returns nil, once the mails that are under way have ended: they are given Options.Grace for
 // that, and what is cut off then is tried again by whoever runs next. Losing the database or the mail server is no error: it goes
-// on for as long as that takes, and nothing is lost meanwhile.
+// on for as long as that takes, and nothing is lost meanwhile. It returns [ErrKept] once a worker with a mail server has mailed from
+// this database, if this one only keeps mails.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.running.CompareAndSwap(false, true) {
 		return errRunning
@@ -70,6 +71,9 @@ func (w *Worker) Run(ctx context.Context) error {
 			down.over()
 			attempt = 0
 			continue
+		}
+		if errors.Is(err, ErrKept) {
+			return err
 		}
 		w.counters.failures.Add(1)
 		down.failed(explain(ctx, w.pool, err), attempt)

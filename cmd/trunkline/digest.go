@@ -164,9 +164,6 @@ func (c *digestRunCmd) run(ctx context.Context, engine *trunkline.Engine, mailin
 	if err != nil {
 		return err
 	}
-	if !mailing.admitted(ctx, engine) {
-		return errKept
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	kept := make(chan error, 1)

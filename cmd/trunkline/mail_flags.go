@@ -266,12 +266,6 @@ func withMailFlags(err error) string {
 	return "--" + flag + ": " + err.Error()
 }
 
-// admitted tells whether mail may be kept here. Where that can't be asked, the worker finds out.
-func (m *mailing) admitted(ctx context.Context, engine *trunkline.Engine) bool {
-	var may bool
-	return m.box == nil || engine.Pool().QueryRow(ctx, "SELECT trunkline.digest_admit(true)").Scan(&may) != nil || may
-}
-
 // worker makes what finds out who is to be mailed, and mails it. wake: the engine runs, and wakes it.
 func (m *mailing) worker(engine *trunkline.Engine, wake bool) (*digest.Worker, error) {
 	options := m.options

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/trunkline/trunkline/digest"
 )
 
 // openMail makes ready what serve mails with; nil: it mails nothing.
@@ -97,17 +99,16 @@ func (r *running) mail(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !r.mailing.admitted(ctx, r.engine) {
-		r.log.Warn("no digests are mailed by this node: " + errKept.Error())
-		return nil
-	}
 	if err := r.registry.Register(newDigestCollector(worker)); err != nil {
 		return err
 	}
 	life := r.lifetime(ctx)
 	r.checkMail(life)
 	r.background.Go(func() {
-		if err := worker.Run(life); err != nil {
+		switch err := worker.Run(life); {
+		case errors.Is(err, digest.ErrKept):
+			r.log.Warn("no digests are mailed by this node: " + errKept.Error())
+		case err != nil:
 			r.log.Error("no digests are mailed by this node any more", "error", err)
 		}
 	})

@@ -48,17 +48,8 @@ func (d *Digest) check() (netmail.Address, error) {
 			Argument: "items", Problem: fmt.Sprintf("the digest %q has no items", d.MessageID), Fix: "A mail needs at least one",
 		}
 	}
-	if d.At.IsZero() || d.At.Year() < 1970 || d.At.Year() > 9999 {
-		return netmail.Address{}, &trunkline.ArgumentError{
-			Argument: "at", Problem: fmt.Sprintf("the digest %q is of %v", d.MessageID, d.At),
-			Fix: "Give the time at which it was claimed",
-		}
-	}
-	if !isMessageID(d.MessageID) {
-		return netmail.Address{}, &trunkline.ArgumentError{
-			Argument: "message_id", Problem: "the Message-ID " + quoted(d.MessageID) + " is not one",
-			Fix: "Give one such as 17.k3m9q2@example.org, without angle brackets",
-		}
+	if err := datable("digest", d.MessageID, d.At); err != nil {
+		return netmail.Address{}, err
 	}
 	if strings.ContainsFunc(d.UnsubscribeToken, func(r rune) bool { return !isAlphanumeric(r) && r != '-' && r != '_' }) ||
 		len(d.UnsubscribeToken) > mostSecret {
@@ -68,6 +59,22 @@ func (d *Digest) check() (netmail.Address, error) {
 		}
 	}
 	return address("email", d.Recipient.Email)
+}
+
+// datable checks what identifies a mail: when it was made, and its Message-ID.
+func datable(what, messageID string, at time.Time) error {
+	if at.IsZero() || at.Year() < 1970 || at.Year() > 9999 {
+		return &trunkline.ArgumentError{
+			Argument: "at", Problem: fmt.Sprintf("the %s %q is of %v", what, messageID, at), Fix: "Give the time at which it was claimed",
+		}
+	}
+	if !isMessageID(messageID) {
+		return &trunkline.ArgumentError{
+			Argument: "message_id", Problem: "the Message-ID " + quoted(messageID) + " is not one",
+			Fix: "Give one such as 17.k3m9q2@example.org, without angle brackets",
+		}
+	}
+	return nil
 }
 
 // mostSecret is how long a token that unsubscribes may be: the URLs that it is in have to fit into a line.

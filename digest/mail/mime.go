@@ -11,6 +11,7 @@ import (
 	netmail "net/mail"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
@@ -19,33 +20,59 @@ import (
 // mostToken is how long the token of a bounce address may be.
 const mostToken = 40
 
+// A form is what is in a header besides From, To and Subject.
+type form struct {
+	messageID string
+	salt      string // of the boundary: what nobody knows who knows the Message-ID
+	at        time.Time
+	thread    string // Message-ID of what it answers, with brackets; empty: nothing
+	listID    string // empty: it is of no list
+	feedback  string
+	// unsubscribe is the URL that unsubscribes in one click. Empty: there is nothing to unsubscribe from.
+	unsubscribe string
+}
+
+// form is that of a digest's mail.
+func (r *Renderer) form(d *Digest) form {
+	s := r.settings
+	f := form{
+		messageID: d.MessageID, salt: d.UnsubscribeToken, at: d.At, thread: r.thread(d), listID: s.listID, feedback: s.feedbackID,
+	}
+	if d.UnsubscribeToken != "" && s.unsubscribeURL != "" {
+		f.unsubscribe = s.unsubscribeURL + "/" + url.PathEscape(d.UnsubscribeToken)
+	}
+	return f
+}
+
 // write makes the message: header, text and HTML. Every value that isn't ours was made one line of (see line) or checked before,
 // which matters twice here: the library folds headers at spaces, and two in a row could end up as a line of nothing but spaces.
-func (r *Renderer) write(d *Digest, to netmail.Address, text Text) ([]byte, error) {
+func (r *Renderer) write(f form, to netmail.Address, text Text) ([]byte, error) {
 	s := r.settings
-	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithBoundary(boundary(d, text)))
+	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithBoundary(f.boundary(text)))
 	m.FromMailAddress(&s.from)
 	m.ToMailAddress(&to)
 	if s.replyTo != nil {
 		m.ReplyToMailAddress(s.replyTo)
 	}
 	m.SetGenHeader(gomail.HeaderSubject, encoded(text.Subject))
-	m.SetDateWithValue(d.At.UTC())
-	m.SetMessageIDWithValue(d.MessageID)
-	if root := r.thread(d); root != "" {
-		m.SetGenHeader(gomail.HeaderInReplyTo, root)
-		m.SetGenHeader(gomail.HeaderReferences, root)
+	m.SetDateWithValue(f.at.UTC())
+	m.SetMessageIDWithValue(f.messageID)
+	if f.thread != "" {
+		m.SetGenHeader(gomail.HeaderInReplyTo, f.thread)
+		m.SetGenHeader(gomail.HeaderReferences, f.thread)
 	}
 	// Nobody is to answer by machine (RFC 3834), and Exchange wants to be told in its own way. Bounces are wanted, so it is not
 	// told All. There is no Precedence: it is no standard, and to some filters it means advertising.
 	m.SetGenHeader("Auto-Submitted", "auto-generated")
 	m.SetGenHeader(gomail.HeaderXAutoResponseSuppress, "DR, RN, NRN, OOF, AutoReply")
-	m.SetGenHeader("List-Id", s.listID)
-	if s.feedbackID != "" {
-		m.SetGenHeader("Feedback-ID", s.feedbackID)
+	if f.listID != "" {
+		m.SetGenHeader("List-Id", f.listID)
 	}
-	if d.UnsubscribeToken != "" && s.unsubscribeURL != "" {
-		m.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+s.unsubscribeURL+"/"+url.PathEscape(d.UnsubscribeToken)+">")
+	if f.feedback != "" {
+		m.SetGenHeader("Feedback-ID", f.feedback)
+	}
+	if f.unsubscribe != "" {
+		m.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+f.unsubscribe+">")
 		m.SetGenHeader(gomail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
 	}
 	m.SetBodyWriter(gomail.TypeTextPlain, writer(text.Plain))
@@ -66,9 +93,9 @@ func writer(s string) func(io.Writer) (int64, error) {
 }
 
 // boundary is the same for the same mail, and occurs nowhere in it.
-func boundary(d *Digest, text Text) string {
+func (f form) boundary(text Text) string {
 	for i := 0; ; i++ {
-		sum := sha256.Sum256(fmt.Appendf(nil, "boundary\x00%s\x00%s\x00%d", d.MessageID, d.UnsubscribeToken, i))
+		sum := sha256.Sum256(fmt.Appendf(nil, "boundary\x00%s\x00%s\x00%d", f.messageID, f.salt, i))
 		b := hex.EncodeToString(sum[:16])
 		if !strings.Contains(text.Plain, b) && !strings.Contains(text.HTML, b) {
 			return b

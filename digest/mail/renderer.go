@@ -94,7 +94,7 @@ func (r *Renderer) Render(d Digest) (Envelope, Text, error) {
 		if err != nil {
 			return Envelope{}, Text{}, fmt.Errorf("write the mail %s: %w", d.MessageID, err)
 		}
-		mail, err := r.write(&d, to, text)
+		mail, err := r.write(r.form(&d), to, text)
 		if err != nil {
 			return Envelope{}, Text{}, fmt.Errorf("write the mail %s: %w", d.MessageID, err)
 		}

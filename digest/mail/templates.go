@@ -18,7 +18,7 @@ import (
 	"github.com/trunkline/trunkline"
 )
 
-//go:embed templates/*.tmpl
+//go:embed templates/*.tmpl templates/letter/*.tmpl
 var builtin embed.FS
 
 // The files of templates. A locale stands before the type: digest.de.html.tmpl.
