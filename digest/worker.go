@@ -55,6 +55,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.closing.Store(false)
 	s := newSleeper(w)
 	defer s.close()
+	ctx, end := context.WithCancel(ctx)
+	defer end() // what listens ends with it, which close waits for
 	s.listen(ctx)
 	w.forget = s.forget
 	defer func() { w.forget = nil }()

@@ -318,7 +318,7 @@ func TestDigestDoesntKeepWhatIsSent(t *testing.T) {
 	}
 	c := start(t, s, "serve", "--listen", "127.0.0.1:0")
 	address(t, c)
-	if said := c.err.String(); !strings.Contains(said, "no digests are mailed by this node") || !strings.Contains(said, "--smtp-url-file") {
+	if said := c.err.line(t, "no digests are mailed by this node"); !strings.Contains(said, "--smtp-url-file") {
 		t.Errorf("serve says\n%s", said)
 	}
 }
