@@ -19,20 +19,31 @@ help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## build and run the server: make run ARGS='--listen 127.0.0.1:9000'
+run: ## build and run Projects: make run ARGS='--simulate --listen 127.0.0.1:9000'
+	@scripts/deps.sh run
+	@$(MAKE) --no-print-directory build
+	@exec bin/projects serve $(ARGS)
+
+.PHONY: serve
+serve: ## build and run Trunkline's server alone: make serve ARGS='--listen 127.0.0.1:9000'
 	@scripts/deps.sh run
 	@$(MAKE) --no-print-directory build
 	@exec bin/trunkline serve $(ARGS)
 
 .PHONY: build
-build: ## build bin/trunkline
+build: page ## build the page, bin/trunkline and bin/projects
 	@mkdir -p bin
-	go build -trimpath -o bin/trunkline ./cmd/trunkline
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/trunkline ./cmd/projects
+
+.PHONY: page
+page: ## build the page of Projects into web/dist, if it has changed
+	@scripts/page.sh
 
 .PHONY: test
 test: ## check everything: what is missing is installed first
 	@scripts/deps.sh test
-	@$(MAKE) --no-print-directory lint vuln
+	@$(MAKE) --no-print-directory page lint vuln
+	cd web && node_modules/.bin/vitest run
 	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory fuzz majors build
 
@@ -50,13 +61,15 @@ majors: ## test the engine and its SQL on the oldest and the newest PostgreSQL, 
 	done
 
 .PHONY: lint
-lint: ## gofmt, go vet, golangci-lint, and eslint and tsc for e2e
+lint: ## gofmt, go vet, golangci-lint, and eslint, prettier and the type checkers for e2e and web
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done | xargs gofmt -l); \
 		[ -z "$$files" ] || { echo "not formatted (make fmt does it):"; echo "$$files"; exit 1; }
 	go vet ./...
 	golangci-lint run
 	@[ -d e2e/node_modules ] || { echo "e2e/node_modules is missing: scripts/deps.sh test installs it"; exit 1; }
 	cd e2e && node_modules/.bin/eslint --max-warnings=0 . && node_modules/.bin/tsc
+	@[ -d web/node_modules ] || { echo "web/node_modules is missing: scripts/deps.sh test installs it"; exit 1; }
+	cd web && npm run --silent lint
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what is called
@@ -77,4 +90,4 @@ fmt: ## format the Go code
 
 .PHONY: clean
 clean: ## remove what was built; the tools in .tools stay
-	rm -rf bin dist
+	rm -rf bin dist web/dist/assets web/dist/index.html

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # scripts/deps.sh run|test: installs what is missing to run or to test Trunkline, and nothing else.
 #
-#   run   Go (told, not installed) and a PostgreSQL server
-#   test  also psql, pgbouncer, two Python drivers, Node, Chromium, nginx, curl, golangci-lint, govulncheck, PostgreSQL 14, 17
-#         and 18, and the packages of e2e/package-lock.json
+#   run   Go (told, not installed), a PostgreSQL server, Node, and the packages of web/package-lock.json
+#   test  also psql, pgbouncer, two Python drivers, Chromium, nginx, curl, golangci-lint, govulncheck, PostgreSQL 14, 17 and 18, and
+#         the packages of e2e/package-lock.json
 #
 # System packages need root or sudo; without, it prints the command that installs them and exits 1. The rest goes
-# to .tools and e2e/node_modules. It says nothing when nothing is missing.
+# to .tools, web/node_modules and e2e/node_modules. It says nothing when nothing is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -128,11 +128,11 @@ system_packages() {
     local missing=()
     if [ "$(uname -s)" = Darwin ]; then
         have_server || missing+=(postgresql@17)
+        have node && have npm || missing+=(node)
         if [ "$1" = test ]; then
             have psql || have_server || missing+=(libpq)
             have pgbouncer || missing+=(pgbouncer)
             have xz || missing+=(xz)
-            have node && have npm || missing+=(node)
             have nginx || missing+=(nginx)
             have_chromium || missing+=(chromium)
         fi
@@ -145,6 +145,8 @@ system_packages() {
         return
     fi
     have_server || missing+=(postgresql)
+    have node || missing+=(nodejs)
+    have npm || missing+=(npm)
     if [ "$1" = test ]; then
         have psql || missing+=(postgresql-client)
         have_python_module asyncpg || missing+=(python3-asyncpg)
@@ -152,16 +154,16 @@ system_packages() {
         have pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
         have xz || missing+=(xz-utils)
         have gcc || have clang || missing+=(gcc libc6-dev)
-        have node || missing+=(nodejs)
-        have npm || missing+=(npm)
         have_chromium || missing+=(chromium)
         have nginx || [ -x /usr/sbin/nginx ] || missing+=(nginx)
         have curl || missing+=(curl)
     fi
     [ ${#missing[@]} != 0 ] || return 0
     if ! have apt-get; then
-        # Trunkline fetches a PostgreSQL of its own at its first start.
-        [ "$1" = test ] || return 0
+        # A PostgreSQL of its own is fetched at the first start.
+        if [ "$1" = run ] && have node && have npm; then
+            return 0
+        fi
         die "missing, by their names on Debian: ${missing[*]}. Install them with this system's package manager."
     fi
     install_debian "${missing[@]}"
@@ -169,7 +171,7 @@ system_packages() {
     have_server || [ "$1" = run ] || die "PostgreSQL $min_major or newer is needed, this system's is older: see https://www.postgresql.org/download/"
 }
 
-# --- the clients of the end-to-end tests, into e2e/node_modules
+# --- the packages of the page and of the end-to-end tests, into web/node_modules and e2e/node_modules
 
 check_node() {
     node -e 'const [major, minor] = process.versions.node.split(".").map(Number)
@@ -177,16 +179,16 @@ check_node() {
         die "Node 20.19 or newer is needed, this is $(node --version): install it from https://nodejs.org/en/download"
 }
 
-# What was installed is remembered beside it: the lock file that it was installed from.
-e2e_modules() {
-    local installed=e2e/node_modules/.installed output
-    ! cmp -s e2e/package-lock.json "$installed" || return 0
-    say "installing the packages of e2e"
-    if ! output=$(npm ci --prefix e2e --loglevel=error 2>&1); then
+# node_modules DIR: what was installed is remembered beside it: the lock file that it was installed from.
+node_modules() {
+    local installed=$1/node_modules/.installed output
+    ! cmp -s "$1/package-lock.json" "$installed" || return 0
+    say "installing the packages of $1"
+    if ! output=$(npm ci --prefix "$1" --loglevel=error 2>&1); then
         printf '%s\n' "$output" >&2
-        die "the packages of e2e could not be installed"
+        die "the packages of $1 could not be installed"
     fi
-    cp e2e/package-lock.json "$installed"
+    cp "$1/package-lock.json" "$installed"
 }
 
 # --- Go tools, into .tools/bin
@@ -277,12 +279,15 @@ case ${1:-} in
 run)
     check_go
     system_packages run
+    check_node
+    node_modules web
     ;;
 test)
     check_go
     system_packages test
     check_node
-    e2e_modules
+    node_modules web
+    node_modules e2e
     go_tool golangci-lint "$golangci_version" github.com/golangci/golangci-lint/v2/cmd/golangci-lint golangci-lint version --short ||
         die "golangci-lint could not be built"
     # Without it the tests still tell: scripts/vuln.sh says that this check is left out.
