@@ -57,6 +57,7 @@ type Store struct {
 	inbox  *inbox.Inbox
 	log    *slog.Logger
 	limits Limits
+	typing typingPace
 }
 
 // New returns a store on a database that [Migrate] has made ready.
@@ -94,13 +95,16 @@ func (s *Store) transact(ctx context.Context, options pgx.TxOptions, do func(tx 
 	}
 }
 
+// auditSQL writes a line of the audit trail: $1 who and $2 in which project (0: none), $3 did what, $4 with what.
+const auditSQL = `INSERT INTO projects.audit (person_id, project_id, action, subject, detail)
+	VALUES (nullif($1::bigint, 0), nullif($2::bigint, 0), $3, $4, $5)`
+
 // audit writes a line of the audit trail.
 func audit(ctx context.Context, tx pgx.Tx, person, project int64, action, subject string, detail map[string]any) error {
 	if detail == nil {
 		detail = map[string]any{}
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO projects.audit (person_id, project_id, action, subject, detail)
-		VALUES (nullif($1, 0), nullif($2, 0), $3, $4, $5)`, person, project, action, subject, detail)
+	_, err := tx.Exec(ctx, auditSQL, person, project, action, subject, detail)
 	if err != nil {
 		return fmt.Errorf("audit trail: %w", err)
 	}

@@ -28,10 +28,17 @@ type problem struct {
 	Detail    string   `json:"detail" doc:"What is wrong, and what to do about it, in a sentence." example:"you may not subscribe to channel \"room:1\""`
 	Limit     string   `json:"limit,omitempty" doc:"Which limit was reached." example:"request_rate"`
 	Channels  []string `json:"channels,omitempty" doc:"The channels that were refused."`
+	Errors    []fault  `json:"errors,omitempty" doc:"Which fields can't be taken, where it is about single ones."`
 	RequestID string   `json:"request_id,omitempty" doc:"Names the request in the server's log." example:"9f86d081884c7d65"`
 
 	header http.Header
 	cause  error // for the log
+}
+
+// A fault is what is wrong with one field of a request.
+type fault struct {
+	Message  string `json:"message" doc:"What is wrong, and what to do about it, in a sentence."`
+	Location string `json:"location" doc:"Where it is." example:"body.kinds.mention.delay"`
 }
 
 func problemOf(status int, format string, args ...any) *problem {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/inbox"
 	"github.com/trunkline/trunkline/server/internal/auth"
 )
@@ -255,13 +257,23 @@ type setPreferencesInput struct {
 
 func (h *rest) setInboxPreferences(ctx context.Context, in *setPreferencesInput) (*preferencesOutput, error) {
 	preferences, err := inbox.ParsePreferences(in.RawBody)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = h.server.inbox.SetPreferences(ctx, owner(ctx), preferences)
 	}
-	if err := h.server.inbox.SetPreferences(ctx, owner(ctx), preferences); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, located(err)
 	}
 	return h.inboxPreferences(ctx, nil)
+}
+
+// located says of an error of preferences which field it is about, so that a page can show it there.
+func located(err error) error {
+	p := asProblem(err)
+	var argument *trunkline.ArgumentError
+	if p.Status == http.StatusBadRequest && errors.As(err, &argument) && argument.Argument != "preferences" {
+		p.Errors = []fault{{Message: p.Detail, Location: "body." + argument.Argument}}
+	}
+	return p
 }
 
 func (h *rest) touchInbox(ctx context.Context, _ *inboxInput) (*struct{}, error) {

@@ -71,6 +71,16 @@ func TestPreferences(t *testing.T) {
 			t.Errorf("%s: status %d: %+v, want %q", test.body, a.status, p, test.says)
 		}
 	}
+	// The answer names the field, for a page to show it there.
+	for body, location := range map[string]string{
+		`{"kinds":{"mention":{"mail":"after","delay":"1s"}}}`: "body.kinds.mention.delay", `{"time_zone":"Europe/Berln"}`: "body.time_zone",
+		`{"quiet_hours":{"from":"22:00","to":"22:00"}}`: "body.quiet_hours", `[]`: "",
+	} {
+		p := s.ask(t, http.MethodPut, path+"?user=ann", body).problem(t)
+		if len(p.Errors) > 1 || len(p.Errors) == 0 && location != "" || len(p.Errors) == 1 && (p.Errors[0].Location != location || p.Errors[0].Message != p.Detail) {
+			t.Errorf("%s: %+v, want %s", body, p, location)
+		}
+	}
 	if got := read("ann"); got != before {
 		t.Errorf("something bad was taken: %s", got)
 	}

@@ -99,21 +99,22 @@ CREATE TABLE projects.task (
     created_by   bigint REFERENCES projects.person ON DELETE SET NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     version      bigint NOT NULL DEFAULT 1,               -- counts with each update
-    -- A milestone is of the same project.
-    FOREIGN KEY (milestone_id, project_id) REFERENCES projects.milestone (id, project_id)
+    -- A milestone is of the same project. Looked at when the transaction commits, since it also fits once a deleted milestone has
+    -- become NULL.
+    FOREIGN KEY (milestone_id, project_id) REFERENCES projects.milestone (id, project_id) DEFERRABLE INITIALLY DEFERRED
 );
 CREATE INDEX task_project ON projects.task (project_id, rank, id);
 CREATE INDEX task_outstanding ON projects.task (project_id, rank, id) WHERE completed_at IS NULL;
 CREATE INDEX task_milestone ON projects.task (milestone_id);
 CREATE INDEX task_assignee ON projects.task (assignee_id) WHERE completed_at IS NULL;
 
--- How far each project is: kept by triggers of task, so that nobody counts.
+-- How far each project is: kept by triggers of task, so that nobody counts. Nothing is checked here: should a count ever be wrong, people
+-- can still work until it is repaired.
 CREATE TABLE projects.progress (
     project_id bigint PRIMARY KEY REFERENCES projects.project ON DELETE CASCADE,
     done       integer NOT NULL DEFAULT 0,
     total      integer NOT NULL DEFAULT 0,
-    version    bigint NOT NULL DEFAULT 1,
-    CHECK (done BETWEEN 0 AND total)
+    version    bigint NOT NULL DEFAULT 1   -- counts with each change
 );
 
 -- Who did what. Written by the program in the transaction that does it, and never changed.

@@ -68,3 +68,15 @@ ALTER TABLE projects.attachment ALTER COLUMN content SET STORAGE EXTERNAL;   -- 
 CREATE INDEX attachment_message ON projects.attachment (message_id);
 CREATE INDEX attachment_conversation ON projects.attachment (conversation_id);
 CREATE INDEX attachment_unsent ON projects.attachment (created_at) WHERE message_id IS NULL;
+
+-- Which notification somebody has of which message, until they have read that far: reading marks them in the same transaction.
+CREATE TABLE projects.notice (
+    notification_id bigint PRIMARY KEY,
+    person_id       bigint NOT NULL REFERENCES projects.person ON DELETE CASCADE,
+    message_id      bigint NOT NULL REFERENCES projects.message ON DELETE CASCADE,
+    conversation_id bigint NOT NULL REFERENCES projects.conversation ON DELETE CASCADE,
+    seq             bigint NOT NULL                   -- the message's
+);
+CREATE INDEX notice_unread ON projects.notice (person_id, conversation_id, seq);
+CREATE INDEX notice_message ON projects.notice (message_id);
+CREATE INDEX notice_conversation ON projects.notice (conversation_id);

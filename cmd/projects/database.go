@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/localpg"
+	"github.com/trunkline/trunkline/projects"
+)
+
+// openDatabase returns how to connect: to the database that was named, or to a private one, which it starts unless another process has.
+// The server is nil where a database was named; stop it in the end.
+func (a *app) openDatabase(ctx context.Context, log *slog.Logger) (url string, private *localpg.Server, err error) {
+	if a.DatabaseURL != "" {
+		if _, err := pgxpool.ParseConfig(a.DatabaseURL); err != nil {
+			// The error of pgx has a password in it that can't be found in the text.
+			return "", nil, usagef("--database-url can't be read: write it as postgres://user:password@host:5432/database")
+		}
+		return a.DatabaseURL, nil, nil
+	}
+	dir, err := a.dataDir()
+	if err != nil {
+		return "", nil, err
+	}
+	private, err = localpg.Start(ctx, localpg.Config{Dir: dir, Logger: log})
+	if err != nil {
+		return "", nil, err
+	}
+	return private.URL(), private, nil
+}
+
+// migrate brings both schemas up to date.
+func migrate(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := trunkline.Migrate(ctx, conn); err != nil {
+		return err
+	}
+	return projects.Migrate(ctx, conn)
+}
+
+// withStore runs do on a database that is ready, for commands that aren't serve.
+func (a *app) withStore(ctx context.Context, do func(pool *pgxpool.Pool, store *projects.Store) error) (err error) {
+	log := a.logger()
+	url, private, err := a.openDatabase(ctx, log)
+	if err != nil {
+		return err
+	}
+	if private != nil {
+		defer func() { err = errors.Join(err, private.Stop(context.WithoutCancel(ctx))) }()
+	}
+	if err := migrate(ctx, url); err != nil {
+		return err
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer pool.Close()
+	return do(pool, projects.New(pool, projects.Options{Logger: log}))
+}

@@ -1,0 +1,140 @@
+-- Reading: what a page shows first, each in one statement, so that it is of one moment and takes one round trip.
+
+-- The first outstanding tasks of a project are found in the order of the page, without the others being looked at.
+DROP INDEX projects.task_outstanding;
+CREATE INDEX task_outstanding ON projects.task (project_id, milestone_id, rank, id) WHERE completed_at IS NULL;
+
+-- overview(p_person, p_project) → an array of Summary: somebody's projects at a glance, or, with p_project, that one, if it is theirs.
+-- Active ones first, then those whose question has waited longest, then by name.
+--
+-- It costs the same however many tasks there are: counts are kept, and of the outstanding tasks the first 8 are found by an index, in
+-- the order of the page, milestone by milestone, those in none last. Their descriptions are left out (''): they may be long, and nobody
+-- reads them at a glance.
+--
+--     SELECT projects.overview(7);
+CREATE FUNCTION projects.overview(p_person bigint, p_project bigint DEFAULT NULL) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        WITH mine AS MATERIALIZED (
+            SELECT r.project_id AS id, r.role FROM projects.roles(p_person) r WHERE p_project IS NULL
+            UNION ALL
+            SELECT p_project, r.role FROM projects.role(p_person, p_project) r(role) WHERE r.role IS NOT NULL)
+        SELECT coalesce(json_agg(json_build_object(
+            'id', p.id, 'name', p.name, 'status', p.status, 'role', mine.role, 'due_on', p.due_on,
+            'progress', projects.progress_json(g),
+            'waiting', w.waiting, 'waiting_since', projects.utc(w.since), 'unread', u.unread,
+            'outstanding', coalesce(o.tasks, '[]'), 'customers', coalesce(a.people, '[]'), 'staff', coalesce(b.people, '[]'))
+            ORDER BY array_position('{active,finished,archived}', p.status), w.since, p.name, p.id), '[]')
+        FROM mine
+        JOIN projects.project p ON p.id = mine.id
+        JOIN projects.progress g ON g.project_id = p.id
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS waiting, min(c.awaiting_since) AS since
+            FROM projects.conversation c WHERE c.project_id = p.id AND c.awaiting_since IS NOT NULL) w
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(greatest(c.last_seq - coalesce(r.read_seq, 0), 0)), 0)::bigint AS unread
+            FROM projects.conversation c
+            LEFT JOIN projects.reader r ON r.conversation_id = c.id AND r.person_id = p_person
+            WHERE c.project_id = p.id) u
+        CROSS JOIN LATERAL (
+            SELECT json_agg(projects.task_json(t, c.id, '') ORDER BY f.place, f.stage_rank, f.stage, t.rank, t.id) AS tasks
+            FROM (
+                SELECT f.* FROM (
+                    (SELECT 1 AS place, s.rank AS stage_rank, s.id AS stage, f.rank, f.id
+                     FROM (SELECT s.id, s.rank FROM projects.milestone s WHERE s.project_id = p.id ORDER BY s.rank, s.id) s
+                     CROSS JOIN LATERAL (
+                         SELECT t.id, t.rank FROM projects.task t
+                         WHERE t.project_id = p.id AND t.milestone_id = s.id AND t.completed_at IS NULL
+                         ORDER BY t.rank, t.id LIMIT 8) f
+                     ORDER BY s.rank, s.id LIMIT 8)
+                    UNION ALL
+                    (SELECT 2, NULL, NULL, t.rank, t.id FROM projects.task t
+                     WHERE t.project_id = p.id AND t.milestone_id IS NULL AND t.completed_at IS NULL
+                     ORDER BY t.rank, t.id LIMIT 8)) f
+                ORDER BY f.place, f.stage_rank, f.stage, f.rank, f.id LIMIT 8) f
+            JOIN projects.task t ON t.id = f.id
+            LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id) o
+        CROSS JOIN LATERAL (
+            SELECT json_agg(projects.person_json(h, z.name) ORDER BY h.name, h.id) AS people
+            FROM (SELECT h.id FROM projects.membership m JOIN projects.person h ON h.id = m.person_id
+                  WHERE m.project_id = p.id AND m.role = 'customer' AND h.deactivated_at IS NULL ORDER BY h.name, h.id LIMIT 5) f
+            JOIN projects.person h ON h.id = f.id LEFT JOIN projects.organisation z ON z.id = h.organisation_id) a
+        CROSS JOIN LATERAL (
+            SELECT json_agg(projects.person_json(h, z.name) ORDER BY h.name, h.id) AS people
+            FROM (SELECT h.id FROM projects.membership m JOIN projects.person h ON h.id = m.person_id
+                  WHERE m.project_id = p.id AND m.role <> 'customer' AND h.deactivated_at IS NULL ORDER BY h.name, h.id LIMIT 5) f
+            JOIN projects.person h ON h.id = f.id LEFT JOIN projects.organisation z ON z.id = h.organisation_id) b);
+END
+$$;
+
+-- snapshot(p_person, p_project) → Project with all that its page shows, as that person sees it; NULL where it isn't theirs to see.
+--
+-- former are those whose names the page needs although they aren't members: who had tasks, completed or reopened one, read or wrote;
+-- and the organisation's admins, who can write at any time.
+--
+--     SELECT projects.snapshot(7, 42);
+CREATE FUNCTION projects.snapshot(p_person bigint, p_project bigint) RETURNS json
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    role text := projects.role(p_person, p_project);
+BEGIN
+    IF role IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        WITH member AS MATERIALIZED (
+            SELECT h.id, h.name, projects.member_json(h, z.name, m.role, m.joined_at) AS shown
+            FROM projects.membership m JOIN projects.person h ON h.id = m.person_id
+            LEFT JOIN projects.organisation z ON z.id = h.organisation_id
+            WHERE m.project_id = p_project AND h.deactivated_at IS NULL),
+        tasks AS MATERIALIZED (SELECT t.* FROM projects.task t WHERE t.project_id = p_project),
+        seen AS (
+            SELECT t.assignee_id AS id FROM tasks t UNION SELECT t.completed_by FROM tasks t UNION SELECT t.reopened_by FROM tasks t
+            UNION
+            SELECT r.person_id FROM projects.conversation c JOIN projects.reader r ON r.conversation_id = c.id WHERE c.project_id = p_project
+            UNION
+            SELECT a.id FROM projects.audience(p_project) a(id))
+        SELECT json_build_object(
+            'id', p.id, 'name', p.name, 'summary', p.summary, 'status', p.status, 'due_on', p.due_on,
+            'created_at', projects.utc(p.created_at), 'version', p.version, 'role', role, 'organisation', z.name,
+            'progress', projects.progress_json(g),
+            'milestones', coalesce((
+                SELECT json_agg(projects.milestone_json(s) ORDER BY s.rank, s.id) FROM projects.milestone s WHERE s.project_id = p.id), '[]'),
+            'tasks', coalesce((
+                SELECT json_agg(projects.task_json(t::projects.task, c.id) ORDER BY t.rank, t.id)
+                FROM tasks t LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id), '[]'),
+            'members', coalesce((SELECT json_agg(m.shown ORDER BY m.name, m.id) FROM member m), '[]'),
+            'conversations', coalesce((
+                SELECT json_agg(projects.conversation_json(c, r.read_seq) ORDER BY c.id)
+                FROM projects.conversation c LEFT JOIN projects.reader r ON r.conversation_id = c.id AND r.person_id = p_person
+                WHERE c.project_id = p.id), '[]'),
+            'former', coalesce((
+                SELECT json_agg(projects.person_json(h, z.name) ORDER BY h.name, h.id)
+                FROM projects.person h LEFT JOIN projects.organisation z ON z.id = h.organisation_id
+                WHERE h.id IN (SELECT s.id FROM seen s) AND h.id NOT IN (SELECT m.id FROM member m)), '[]'))
+        FROM projects.project p
+        JOIN projects.organisation z ON z.id = p.organisation_id
+        JOIN projects.progress g ON g.project_id = p.id
+        WHERE p.id = p_project);
+END
+$$;
+
+-- waits_since(p_conversation) → since when a customer's question waits for staff, counted from the messages: the oldest one by somebody
+-- outside the organisation that nobody of it has written after; NULL if there is none. What was deleted asks nothing.
+CREATE FUNCTION projects.waits_since(p_conversation bigint) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        WITH message AS (
+            SELECT m.seq, m.created_at, m.deleted_at, h.organisation_id IS NOT DISTINCT FROM p.organisation_id AS guides
+            FROM projects.message m JOIN projects.person h ON h.id = m.author_id
+            JOIN projects.conversation c ON c.id = m.conversation_id JOIN projects.project p ON p.id = c.project_id
+            WHERE m.conversation_id = p_conversation)
+        SELECT min(m.created_at) FROM message m
+        WHERE NOT m.guides AND m.deleted_at IS NULL AND m.seq > coalesce((SELECT max(x.seq) FROM message x WHERE x.guides), 0));
+END
+$$;

@@ -1,0 +1,203 @@
+// A windowed list whose rows have any height: only what is near the view is in the document.
+
+import { computed, nextTick, onScopeDispose, ref, watch, type ObjectDirective, type Ref } from 'vue'
+
+import { Heights, type Row } from './heights'
+
+/** Where a row comes to stand in the view. */
+export type Align = 'start' | 'center' | 'end'
+
+export interface WindowOptions<R extends Row> {
+  rows: Readonly<Ref<readonly R[]>>
+  scroller: Readonly<Ref<HTMLElement | null>>
+  /** Whether the view may hold on to a row: not to one that stays at the top when others are put before it. */
+  holds: (row: R) => boolean
+}
+
+/** How far beyond the view rows are kept, in px. */
+const overscan = 900
+/** So near the end counts as being there, in px. */
+const nearEnd = 24
+
+/**
+ * The view holds on to a row, not to a distance from the top: whatever is added or turns out higher above it, what one reads stays
+ * where it is. At the end it holds on to the end. The scroller needs `overflow-anchor: none` and no padding above or below.
+ */
+export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOptions<R>) {
+  const heights = new Heights()
+  const version = ref(0)
+  const top = ref(0)
+  const size = ref(0)
+  const atEnd = ref(true)
+  /** What the view holds on to: a row, and how far its top is above the view's. */
+  let anchor: { key: string; above: number } | null = null
+  /** Where the list was put last: a scroll event that says the same isn't a person's. */
+  let put = -1
+  const elements = new Map<Element, string>()
+
+  const first = computed(() => (void version.value, heights.at(Math.max(0, top.value - overscan))))
+  const last = computed(() => (void version.value, heights.at(top.value + size.value + overscan)))
+  const visible = computed(() => rows.value.slice(first.value, last.value + 1))
+  const before = computed(() => (void version.value, heights.offset(first.value)))
+  const after = computed(() => (void version.value, heights.total - heights.offset(last.value + 1)))
+
+  function hold(): void {
+    anchor = null
+    for (let i = heights.at(top.value); i < rows.value.length; i++) {
+      const row = rows.value[i]
+      if (!row || !holds(row)) continue
+      anchor = { key: row.key, above: top.value - heights.offset(i) }
+      return
+    }
+  }
+
+  /** Where the view belongs, by what it holds on to. */
+  function goal(): number {
+    if (atEnd.value) return heights.total
+    const i = anchor ? heights.indexOf(anchor.key) : undefined
+    return anchor && i !== undefined ? heights.offset(i) + anchor.above : top.value
+  }
+
+  function place(y: number): void {
+    const view = scroller.value
+    if (!view || heights.count === 0) return
+    const wanted = Math.max(0, Math.min(Math.round(y), Math.ceil(heights.total) - view.clientHeight))
+    top.value = wanted
+    if (Math.abs(view.scrollTop - wanted) >= 1) view.scrollTop = wanted
+    put = view.scrollTop
+  }
+
+  /** Takes in where a person has scrolled to. */
+  function follow(): void {
+    const view = scroller.value
+    if (!view || Math.abs(view.scrollTop - put) < 1) return
+    put = view.scrollTop
+    top.value = view.scrollTop
+    atEnd.value = view.scrollHeight - view.scrollTop - view.clientHeight <= nearEnd
+    hold()
+  }
+
+  function measure(targets: Iterable<Element>): boolean {
+    const found: [string, number][] = []
+    for (const element of targets) {
+      const key = elements.get(element)
+      if (key !== undefined && element.isConnected) found.push([key, element.getBoundingClientRect().height])
+    }
+    if (!heights.measure(found)) return false
+    version.value++
+    return true
+  }
+
+  function settle(): void {
+    measure(elements.keys())
+    place(goal())
+  }
+
+  const resized = new ResizeObserver((entries) => {
+    follow()
+    if (measure(entries.map((entry) => entry.target))) top.value = goal()
+  })
+
+  let width = 0
+  const viewResized = new ResizeObserver(() => {
+    const view = scroller.value
+    if (!view) return
+    if (width !== 0 && view.clientWidth !== width) heights.forget()
+    width = view.clientWidth
+    size.value = view.clientHeight
+    version.value++
+    void nextTick(settle)
+  })
+
+  watch(
+    scroller,
+    (view, former) => {
+      if (former) {
+        viewResized.unobserve(former)
+        former.removeEventListener('scroll', follow)
+      }
+      if (!view) return
+      size.value = view.clientHeight
+      width = view.clientWidth
+      viewResized.observe(view)
+      view.addEventListener('scroll', follow, { passive: true })
+    },
+    { immediate: true, flush: 'post' },
+  )
+
+  watch(
+    rows,
+    (list) => {
+      follow()
+      heights.setRows(list)
+      version.value++
+      // Before the document changes: what is drawn is what the view will hold.
+      top.value = Math.max(0, Math.min(goal(), heights.total - size.value))
+    },
+    { immediate: true },
+  )
+  // After it: rows that have come are measured before anything is painted.
+  watch([visible, before, after], settle, { flush: 'post' })
+
+  onScopeDispose(() => {
+    resized.disconnect()
+    viewResized.disconnect()
+    scroller.value?.removeEventListener('scroll', follow)
+  })
+
+  /** Brings a row into view and holds on to it. */
+  async function scrollTo(key: string, align: Align = 'start', margin = 0): Promise<boolean> {
+    // What is around the goal is measured on the way there, which moves the goal: a few rounds settle it.
+    for (let round = 0; round < 4; round++) {
+      const i = heights.indexOf(key)
+      const view = scroller.value
+      if (i === undefined || !view) return false
+      const room = view.clientHeight - (heights.offset(i + 1) - heights.offset(i))
+      const above = align === 'start' ? margin : align === 'end' ? room - margin : Math.max(margin, room / 2)
+      atEnd.value = false
+      place(heights.offset(i) - above)
+      hold()
+      await nextTick()
+    }
+    const view = scroller.value
+    if (view) atEnd.value = heights.total - top.value - view.clientHeight <= nearEnd
+    return true
+  }
+
+  function scrollToEnd(): void {
+    atEnd.value = true
+    place(heights.total)
+  }
+
+  /** Goes on the element of each row: `v-row="row.key"`. */
+  const vRow: ObjectDirective<Element, string> = {
+    mounted(element, { value }) {
+      elements.set(element, value)
+      resized.observe(element)
+    },
+    beforeUnmount(element) {
+      elements.delete(element)
+      resized.unobserve(element)
+    },
+  }
+
+  return {
+    visible,
+    before,
+    after,
+    atEnd,
+    vRow,
+    scrollTo,
+    scrollToEnd,
+    /** The index of the first row in view. */
+    firstInView: () => heights.at(top.value),
+    /** Whether a row is in view now, at least in part; where it is if it isn't. */
+    where: (key: string): 'above' | 'in' | 'below' | null => {
+      void version.value
+      const i = heights.indexOf(key)
+      if (i === undefined) return null
+      if (heights.offset(i + 1) <= top.value) return 'above'
+      return heights.offset(i) >= top.value + size.value ? 'below' : 'in'
+    },
+  }
+}

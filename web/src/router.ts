@@ -1,0 +1,107 @@
+import type { Component } from 'vue'
+import { createRouter, createWebHistory, type RouteLocationNormalized, type Router } from 'vue-router'
+
+import { load, useSession } from './session'
+
+declare module 'vue-router' {
+  interface RouteMeta {
+    /** For those who aren't signed in as well. */
+    open?: boolean
+    /** The page is as high as the window, and scrolls in itself. */
+    fill?: boolean
+    /** What the window is called until the page says more. */
+    title?: string
+  }
+}
+
+const pages = import.meta.glob<Component>('./pages/*.vue', { import: 'default' })
+
+/** A page, fetched when it is shown first. */
+function page(name: string): () => Promise<Component> {
+  return pages[`./pages/${name}.vue`] ?? pages['./pages/NotFound.vue'] ?? (() => Promise.reject(new Error(name)))
+}
+
+/** The number in a path, or 0, which is nobody's. */
+function id(value: string | string[] | undefined): number {
+  const number = Number(value)
+  return Number.isSafeInteger(number) && number > 0 ? number : 0
+}
+
+const project = ({ params }: RouteLocationNormalized): { id: number } => ({ id: id(params.id) })
+
+export function newRouter(): Router {
+  const router = createRouter({
+    history: createWebHistory(),
+    routes: [
+      { path: '/', name: 'overview', component: page('Overview'), meta: { title: 'Overview' } },
+      { path: '/sign-in', name: 'sign-in', component: page('SignIn'), meta: { open: true, title: 'Sign in' } },
+      {
+        path: '/reset/:token?',
+        name: 'reset',
+        component: page('Reset'),
+        props: true,
+        meta: { open: true, title: 'New password' },
+      },
+      {
+        path: '/invited/:token',
+        name: 'invited',
+        component: page('Invited'),
+        props: true,
+        meta: { open: true, title: 'Invitation' },
+      },
+      { path: '/invitations', name: 'invitations', component: page('Invitations'), meta: { title: 'Invitations' } },
+      {
+        path: '/projects/:id(\\d+)',
+        name: 'project',
+        component: page('Project'),
+        props: project,
+        meta: { title: 'Project', fill: true },
+      },
+      {
+        path: '/projects/:id(\\d+)/chat/:conversation(\\d+)?',
+        name: 'chat',
+        component: page('Project'),
+        props: (to) => ({ id: id(to.params.id), chat: true, conversation: id(to.params.conversation) || null }),
+        meta: { title: 'Chat', fill: true },
+      },
+      {
+        path: '/projects/:id(\\d+)/people',
+        name: 'people',
+        component: page('People'),
+        props: project,
+        meta: { title: 'People' },
+      },
+      { path: '/inbox', name: 'inbox', component: page('Inbox'), meta: { title: 'Notifications' } },
+      { path: '/preferences', name: 'preferences', component: page('Preferences'), meta: { title: 'Preferences' } },
+      { path: '/account', name: 'account', component: page('Account'), meta: { title: 'Account' } },
+      { path: '/search', name: 'search', component: page('Search'), meta: { title: 'Search' } },
+      {
+        path: '/:path(.*)*',
+        name: 'not-found',
+        component: page('NotFound'),
+        meta: { open: true, title: 'Not found' },
+      },
+    ],
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- what replaces it is experimental yet
+    scrollBehavior: (to, from, saved) => {
+      if (saved) return saved
+      return to.path === from.path ? false : { top: 0 }
+    },
+  })
+
+  const { state } = useSession()
+  router.beforeEach(async (to) => {
+    if (state.value === 'unknown') await load()
+    if (to.name === 'sign-in' && state.value === 'in') return returnPath(to.query.to)
+    if (to.meta.open || state.value === 'in' || state.value === 'failed') return true
+    return { name: 'sign-in', query: to.fullPath === '/' ? {} : { to: to.fullPath } }
+  })
+  return router
+}
+
+/** Where to go after sign-in: a path of this page, whatever the link says. */
+export function returnPath(to: unknown): string {
+  if (typeof to !== 'string' || !to.startsWith('/')) return '/'
+  const url = new URL(to, location.origin)
+  return url.origin === location.origin && url.pathname !== '/sign-in' ? url.pathname + url.search + url.hash : '/'
+}

@@ -1,0 +1,16 @@
+import { defineConfig, mergeConfig } from 'vitest/config'
+
+import vite from './vite.config'
+
+export default mergeConfig(
+  vite,
+  defineConfig({
+    test: {
+      environment: 'happy-dom',
+      include: ['src/**/*.spec.ts'],
+      restoreMocks: true,
+      testTimeout: 40_000,
+      env: { TZ: 'UTC' },
+    },
+  }),
+)
