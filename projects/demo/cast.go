@@ -57,7 +57,7 @@ type job struct {
 	description     string
 }
 
-// A talk is a conversation; on a task if task is its title.
+// A talk is a conversation; on a task if task is its title. Staff has its last line, so that nothing but the question waits.
 type talk struct {
 	subject, task string
 	lines         []speech

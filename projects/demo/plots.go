@@ -40,6 +40,7 @@ var plots = []plot{
 					{jonas, 9.2, "The home page and the product page are ready to look at. The accent is the terracotta of your awning."},
 					{elena, 8.9, "It looks like *us*. My mother cried a little."},
 					{ben, 2.4, "I start with the photos on Thursday, the light is best before nine."},
+					{jonas, 2.3, "Perfect, the product pages wait for nothing else."},
 				},
 				question: &speech{elena, 0, "One thing: can people order **a day ahead only**, or also for the same morning? We bake from four, so before seven would be fine."},
 			},
@@ -48,6 +49,7 @@ var plots = []plot{
 				lines: []speech{
 					{jonas, 6.3, "These first, they sell most:\n\n1. Rosemary focaccia\n2. Pistachio cornetto\n3. Sourdough, whole and cut\n4. Lemon ricotta cake"},
 					{ben, 6.1, "Cut as well as whole is a good idea. I'll do all cakes that way."},
+					{jonas, 6.0, "Yes please."},
 				},
 			},
 		},
@@ -81,6 +83,7 @@ var plots = []plot{
 				{tom, 12.2, "Brilliant."},
 				{priya, 1.3, "Redirects are in: every old address leads somewhere. From here on it is only your last look, Tom."},
 				{tom, 0.9, "I do it tomorrow before we open."},
+				{priya, 0.8, "No hurry, we switch over on the day you say."},
 			},
 		}},
 	},
@@ -92,6 +95,7 @@ var plots = []plot{
 			lines: []speech{
 				{maya, 1.8, "Hello Amara, this is where we work together. There are no tasks yet: the first ones come after our call on Friday."},
 				{amara, 1.6, "Perfect. I will bring our opening hours and the list of treatments."},
+				{maya, 1.5, "Wonderful, see you on Friday."},
 			},
 		}},
 	},
