@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -146,7 +147,18 @@ func (m *mails) delay() string {
 	if m.after == nil {
 		return "some hours"
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(m.after.String(), "0s"), "0m")
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		if n := *m.after / u.size; n > 0 && *m.after%u.size == 0 {
+			if n == 1 {
+				return "one " + u.name
+			}
+			return fmt.Sprintf("%d %ss", n, u.name)
+		}
+	}
+	return m.after.String()
 }
 
 // run sends mails until the end: letters that people have caused, and digests of what stays unread.
