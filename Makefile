@@ -45,7 +45,15 @@ test: ## check everything: what is missing is installed first
 	@$(MAKE) --no-print-directory page lint vuln
 	cd web && node_modules/.bin/vitest run
 	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
-	@$(MAKE) --no-print-directory fuzz majors build
+	@$(MAKE) --no-print-directory fuzz majors browsers
+
+.PHONY: browsers
+browsers: build ## test Projects with several people in Chromium, directly and through nginx
+	cd e2e && node --test --test-concurrency=1 projects/*.test.js
+
+.PHONY: screenshots
+screenshots: build ## make the pictures of the README anew
+	cd e2e && SCREENSHOTS=$(CURDIR)/docs/images node --test --test-name-pattern='pictures of the README' projects/pages.test.js
 
 .PHONY: fuzz
 fuzz: ## run every fuzz test for a while: make fuzz FUZZTIME=1m

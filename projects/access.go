@@ -28,7 +28,7 @@ type lock int
 const (
 	// shared keeps the project's status and who takes part as they are. Any number may hold it.
 	shared lock = iota
-	// exclusive is for who changes that, or the order of tasks or milestones, which is made of one's neighbours.
+	// exclusive is for who changes that, or the order of tasks or milestones, which depends on what stands beside.
 	exclusive
 )
 

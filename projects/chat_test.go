@@ -25,8 +25,8 @@ func TestStartConversation(t *testing.T) {
 	s := newStore(t)
 	m := newTeam(t, s.pool)
 	ctx := testContext(t)
-	c, made, err := s.StartConversation(ctx, m.Customer, m.Project, "  Colours ", nil)
-	if err != nil || !made || c.Subject != "Colours" || c.ProjectID != m.Project || c.LastSeq != 0 || c.ReadSeq == nil || *c.ReadSeq != 0 {
+	c, made, err := s.StartConversation(ctx, m.Customer, m.Project, "  Windows ", nil)
+	if err != nil || !made || c.Subject != "Windows" || c.ProjectID != m.Project || c.LastSeq != 0 || c.ReadSeq == nil || *c.ReadSeq != 0 {
 		t.Fatalf("got %+v, made %v, %v", c, made, err)
 	}
 	task := newTask(t, s.pool, m.Project, "Paint")

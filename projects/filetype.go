@@ -53,6 +53,7 @@ const (
 	typeSheet   = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 	typeSlides  = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 	typeOldDocs = "application/x-ole-storage" // Word, Excel and PowerPoint until 2003
+	typeHEIC    = "image/heic"                // a phone's photo, which few browsers show
 	typeProgram = "application/x-executable"
 	typeAny     = "application/octet-stream"
 )
@@ -64,40 +65,49 @@ func mediaType(content []byte) string {
 	begins := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
 	switch {
 	case sniffed == "application/zip":
-		for folder, kind := range map[string]string{"word/": typeWord, "xl/": typeSheet, "ppt/": typeSlides} {
-			// Names of files stand in a ZIP as they are.
-			if bytes.Contains(content, []byte("[Content_Types].xml")) && bytes.Contains(content, []byte(folder)) {
-				return kind
-			}
-		}
+		return officeType(content)
 	case begins("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
 		return typeOldDocs
 	case begins("MZ"), begins("\x7fELF"), begins("\xcf\xfa\xed\xfe"), begins("\xfe\xed\xfa"):
 		return typeProgram
 	case sniffed == typeAny && len(head) > 12 && string(head[4:8]) == "ftyp":
+		if brand := string(head[8:12]); strings.HasPrefix(brand, "hei") || brand == "mif1" {
+			return typeHEIC
+		}
 		return "video/mp4"
-	case strings.HasPrefix(sniffed, "text/"):
-		if bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
-			return typeSVG
-		}
-		if !utf8.Valid(content) && !begins("\xff\xfe") && !begins("\xfe\xff") && sniffed == "text/plain" && bytes.IndexByte(content, 0) >= 0 {
-			return typeAny
-		}
+	case strings.HasPrefix(sniffed, "text/") && bytes.Contains(bytes.ToLower(head), []byte("<svg")):
+		return typeSVG
 	}
 	return sniffed
 }
 
-// extensions are what files may be that are called so. What isn't here may be anything but what a browser would run or show.
+// officeType tells Office documents from other ZIP files. Names stand in a ZIP as they are, and once more at its end, behind those
+// of a ZIP that is in it.
+func officeType(content []byte) string {
+	kind, last := "application/zip", -1
+	if !bytes.Contains(content, []byte("[Content_Types].xml")) {
+		return kind
+	}
+	for _, office := range []struct{ folder, kind string }{{"word/", typeWord}, {"xl/", typeSheet}, {"ppt/", typeSlides}} {
+		if at := bytes.LastIndex(content, []byte(office.folder)); at > last {
+			kind, last = office.kind, at
+		}
+	}
+	return kind
+}
+
+// extensions are what files may be that are called so. What isn't here may be anything but what a browser would run. Office documents
+// with a password are kept in the old format; sounds and films have more forms than can be told.
 var extensions = map[string][]string{
 	".png": {"image/png"}, ".jpg": {"image/jpeg"}, ".jpeg": {"image/jpeg"}, ".gif": {"image/gif"}, ".webp": {"image/webp"},
-	".bmp": {"image/bmp"}, ".svg": {typeSVG}, ".ico": {"image/x-icon"},
+	".bmp": {"image/bmp"}, ".svg": {typeSVG}, ".ico": {"image/x-icon"}, ".heic": {typeHEIC}, ".heif": {typeHEIC},
 	".pdf": {"application/pdf"},
 	".zip": {"application/zip", typeWord, typeSheet, typeSlides}, ".gz": {"application/x-gzip"}, ".rar": {"application/x-rar-compressed"},
-	".docx": {typeWord}, ".xlsx": {typeSheet}, ".pptx": {typeSlides},
+	".docx": {typeWord, typeOldDocs}, ".xlsx": {typeSheet, typeOldDocs}, ".pptx": {typeSlides, typeOldDocs},
 	".odt": {"application/zip"}, ".ods": {"application/zip"}, ".odp": {"application/zip"},
 	".doc": {typeOldDocs, "text/plain"}, ".xls": {typeOldDocs, "text/plain", "text/html", "text/xml"}, ".ppt": {typeOldDocs},
-	".mp4": {"video/mp4"}, ".m4a": {"video/mp4"}, ".mov": {"video/mp4"}, ".webm": {"video/webm"}, ".mp3": {"audio/mpeg"},
-	".wav": {"audio/wave"}, ".ogg": {"application/ogg"},
+	".mp4": {"video/mp4", typeAny}, ".m4a": {"video/mp4", typeAny}, ".mov": {"video/mp4", typeAny}, ".webm": {"video/webm", typeAny},
+	".mp3": {"audio/mpeg", typeAny}, ".wav": {"audio/wave", typeAny}, ".ogg": {"application/ogg", typeAny},
 	".txt": textTypes, ".md": textTypes, ".csv": textTypes, ".log": textTypes, ".json": textTypes, ".yaml": textTypes, ".yml": textTypes,
 	".xml": textTypes, ".html": textTypes, ".htm": textTypes, ".css": textTypes, ".js": textTypes, ".sql": textTypes,
 }

@@ -53,10 +53,11 @@ func (s *Store) notify(ctx context.Context, tx pgx.Tx, n notice) ([]int64, error
 	})
 }
 
-// taskNotice is a notice about a task. Its key makes it one for each person and kind, until it is retracted.
+// taskNotice is a notice about a task. It has no key, which would cost the database a look at each inbox: the task's row is locked, and
+// what is repeated changes nothing, so nobody is told twice.
 func taskNotice(kind string, a *access, t *Task, to []int64) notice {
 	return notice{
-		Kind: kind, To: to, Group: topic("project", t.ProjectID), Cause: topic("task", t.ID), Key: topic(kind, t.ID),
+		Kind: kind, To: to, Group: topic("project", t.ProjectID), Cause: topic("task", t.ID),
 		Link: fmt.Sprintf("/projects/%d?task=%d", t.ProjectID, t.ID),
 		Data: noticeData{
 			Actor: a.actor, ActorID: a.person, Project: a.name, ProjectID: t.ProjectID, Task: t.Title, GroupTitle: a.name,

@@ -14,6 +14,7 @@ import (
 type Optional[T any] struct {
 	Set   bool
 	Value T
+	Null  bool // null was said, and T has none: it isn't set
 }
 
 // Some is an Optional that is there.
@@ -21,14 +22,26 @@ func Some[T any](value T) Optional[T] { return Optional[T]{Set: true, Value: val
 
 // UnmarshalJSON implements json.Unmarshaler. It is called for null as well.
 func (o *Optional[T]) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" && reflect.TypeFor[T]().Kind() != reflect.Pointer {
-		return &json.UnmarshalTypeError{Value: "null", Type: reflect.TypeFor[T]()}
+	if string(b) == "null" && !nullable[T]() {
+		*o = Optional[T]{Null: true}
+		return nil
 	}
+	*o = Optional[T]{}
 	if err := json.Unmarshal(b, &o.Value); err != nil {
 		return err
 	}
 	o.Set = true
 	return nil
+}
+
+func nullable[T any]() bool { return reflect.TypeFor[T]().Kind() == reflect.Pointer }
+
+// Resolve implements huma.ResolverWithPath: it refuses null where there is none, and says in which field.
+func (o Optional[T]) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+	if !o.Null {
+		return nil
+	}
+	return []error{&huma.ErrorDetail{Location: at.String(), Message: "this can't be null: leave it out, or give a value"}}
 }
 
 // MarshalJSON implements json.Marshaler. One that isn't set is null: the tag omitzero leaves it out.
@@ -41,8 +54,7 @@ func (o Optional[T]) MarshalJSON() ([]byte, error) {
 
 // Schema describes it in OpenAPI: what T is, and null if T is a pointer.
 func (o Optional[T]) Schema(r huma.Registry) *huma.Schema {
-	t := reflect.TypeFor[T]()
-	schema := *r.Schema(t, true, "")
-	schema.Nullable = t.Kind() == reflect.Pointer
+	schema := *r.Schema(reflect.TypeFor[T](), true, "")
+	schema.Nullable = nullable[T]()
 	return &schema
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// rankStep is what lies between neighbours that stand at an end: it can be halved some fifty times.
+// rankStep is what lies between the last one and one that is put behind it: it can be halved some fifty times.
 const rankStep = 1024
 
 // An ordering is how things stand behind each other: the tasks of a milestone, or the milestones of a project. Its statements
@@ -47,7 +47,7 @@ var milestoneOrder = ordering{
 
 // place finds the rank at which something (0: something new) stands behind another one; behind all others if after is nil, before
 // them if it is 0. What it stands behind has to be in that order, or place returns an *InvalidError. The project has to be locked
-// exclusively: ranks are made of the neighbours', which have to stay where they are.
+// exclusively: a rank lies between two others, which have to stay where they are.
 func (o ordering) place(ctx context.Context, tx pgx.Tx, project int64, milestone *int64, self int64, after *int64) (float64, error) {
 	if after == nil || *after == 0 {
 		var lowest, highest *float64

@@ -142,7 +142,6 @@ func TestRole(t *testing.T) {
 	}
 }
 
-
 func asSet(list []string) map[string]bool {
 	set := make(map[string]bool, len(list))
 	for _, one := range list {

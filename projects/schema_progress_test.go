@@ -187,7 +187,9 @@ func TestProgressIsWhatCountingGives(t *testing.T) {
 
 // Sessions that change the same projects in opposite orders, in single statements, never deadlock.
 func TestOppositeOrdersDontDeadlock(t *testing.T) {
-	t.Run("two projects", func(t *testing.T) { change(t, 2, 2, func(projects, session int) []int { return []int{session, 1 - session} }) })
+	t.Run("two projects", func(t *testing.T) {
+		change(t, 2, 2, func(projects, session int) []int { return []int{session, 1 - session} })
+	})
 	t.Run("many projects", func(t *testing.T) {
 		change(t, 12, 4, func(projects, _ int) []int { return rand.Perm(projects)[:2+rand.IntN(4)] })
 	})

@@ -25,10 +25,17 @@ const (
 	mostFound = 20  // of a page, where nothing is said
 )
 
-// What is found stands between these until the text around it is escaped. The first step removes them from the text itself.
+// Characters that no text has, since they are removed from it first. What is found stands between two of them until the text around it
+// is escaped; the third stands for <, after which PostgreSQL would take a text for a tag, and leave it out.
 const (
 	markBegins = "\uE000"
 	markEnds   = "\uE001"
+	lessThan   = "\uE002"
+)
+
+var (
+	sentinels = strings.NewReplacer(markBegins, "", markEnds, "", lessThan, "", "<", lessThan)
+	marks     = strings.NewReplacer(markBegins, "<mark>", markEnds, "</mark>", lessThan, "&lt;")
 )
 
 // Search finds messages of the person's projects that have the words of a query: as websearch_to_tsquery reads it, with "phrases",
@@ -99,7 +106,7 @@ func findMessages(ctx context.Context, tx pgx.Tx, person int64, query string, be
 // addSnippets writes what was found, as readers see it: without the marks of Markdown.
 func addSnippets(ctx context.Context, tx pgx.Tx, hits []Hit, bodies []string, query string) error {
 	for i, body := range bodies {
-		bodies[i] = strings.NewReplacer(markBegins, "", markEnds, "").Replace(markdown.Read(body).Text)
+		bodies[i] = sentinels.Replace(markdown.Read(body).Text)
 	}
 	const sql = `SELECT ts_headline('simple', t.body, websearch_to_tsquery('simple', $2),
 			format('StartSel=%s, StopSel=%s, MaxFragments=2, MaxWords=24, MinWords=8, FragmentDelimiter=" … "', $3::text, $4::text))
@@ -113,7 +120,7 @@ func addSnippets(ctx context.Context, tx pgx.Tx, hits []Hit, bodies []string, qu
 		return fmt.Errorf("search: %w", err)
 	}
 	for i, snippet := range snippets {
-		hits[i].Snippet = strings.NewReplacer(markBegins, "<mark>", markEnds, "</mark>").Replace(html.EscapeString(snippet))
+		hits[i].Snippet = marks.Replace(html.EscapeString(snippet))
 	}
 	return nil
 }

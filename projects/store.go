@@ -71,8 +71,11 @@ func New(pool *pgxpool.Pool, opts Options) *Store {
 // Limits are those in force.
 func (s *Store) Limits() Limits { return s.limits }
 
-// attempts is how often a transaction is tried that loses against another one.
-const attempts = 4
+// attempts is how often a transaction is tried that loses against another one; movedAttempts, how often if that moved the task.
+const (
+	attempts      = 4
+	movedAttempts = 20
+)
 
 // write runs do in a transaction, again if it lost against another one: do must change nothing but the transaction.
 func (s *Store) write(ctx context.Context, do func(tx pgx.Tx) error) error {
@@ -87,12 +90,17 @@ func (s *Store) read(ctx context.Context, do func(tx pgx.Tx) error) error {
 func (s *Store) transact(ctx context.Context, options pgx.TxOptions, do func(tx pgx.Tx) error) error {
 	for attempt := 1; ; attempt++ {
 		err := pgx.BeginTxFunc(ctx, s.pool, options, do)
-		var pgErr *pgconn.PgError
-		if errors.As(err, &pgErr) && (pgErr.Code == "40001" || pgErr.Code == "40P01") && attempt < attempts && ctx.Err() == nil {
-			continue
+		again := errors.Is(err, errMoved) && attempt < movedAttempts || lost(err) && attempt < attempts
+		if !again || ctx.Err() != nil {
+			return err
 		}
-		return err
 	}
+}
+
+// lost tells whether a transaction lost against another one, so that it may succeed if it is tried again.
+func lost(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code == "40001" || pgErr.Code == "40P01")
 }
 
 // auditSQL writes a line of the audit trail: $1 who and $2 in which project (0: none), $3 did what, $4 with what.

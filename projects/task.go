@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -61,42 +62,39 @@ func enterTask(ctx context.Context, tx pgx.Tx, person, task, other int64, how lo
 		lockSQL = `SELECT id FROM projects.project WHERE id = ANY (ARRAY[(SELECT project_id FROM projects.task WHERE id = $1), $2::bigint])
 			ORDER BY id FOR NO KEY UPDATE`
 	}
-	// A task can be moved away until its project is locked: then it is looked for again.
-	for range attempts {
-		var batch pgx.Batch
-		batch.Queue(lockSQL, task, other)
-		batch.Queue(`SELECT `+accessColumns+`, `+taskColumns+`
-			FROM projects.task t JOIN projects.project p ON p.id = t.project_id, projects.person w
-			WHERE t.id = $1 AND w.id = $2 FOR NO KEY UPDATE OF t`, task, person)
-		a, t, found, err := readTask(tx.SendBatch(ctx, &batch))
-		if err != nil || found {
-			return a, t, err
-		}
-	}
-	return nil, nil, &ConflictError{"The task is being moved from project to project: try again in a moment."}
+	var batch pgx.Batch
+	batch.Queue(lockSQL, task, other)
+	batch.Queue(`SELECT `+accessColumns+`, `+taskColumns+`
+		FROM projects.task t JOIN projects.project p ON p.id = t.project_id, projects.person w
+		WHERE t.id = $1 AND w.id = $2 FOR NO KEY UPDATE OF t`, task, person)
+	return readTask(tx.SendBatch(ctx, &batch))
 }
 
-// readTask reads what enterTask asks. The task isn't found if its project is none of those that were locked.
-func readTask(results pgx.BatchResults) (a *access, t *Task, found bool, err error) {
+// errMoved says that a task was moved while its project was being locked. To lock the other one now would be in the wrong order, so
+// the transaction begins anew.
+var errMoved = &ConflictError{"The task is being moved from project to project: try again in a moment."}
+
+// readTask reads what enterTask asks.
+func readTask(results pgx.BatchResults) (a *access, t *Task, err error) {
 	defer func() { err = errors.Join(err, results.Close()) }()
 	rows, err := results.Query()
 	if err != nil {
-		return nil, nil, false, fmt.Errorf("lock project: %w", err)
+		return nil, nil, fmt.Errorf("lock project: %w", err)
 	}
 	locked, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return nil, nil, false, fmt.Errorf("lock project: %w", err)
+		return nil, nil, fmt.Errorf("lock project: %w", err)
 	}
 	t = &Task{}
 	a, err = scanAccess(results.QueryRow(), t.fields()...)
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, err
 	}
 	utc(&t.CreatedAt, t.CompletedAt, t.ReopenedAt)
-	for _, id := range locked {
-		found = found || id == t.ProjectID
+	if !slices.Contains(locked, t.ProjectID) {
+		return nil, nil, errMoved
 	}
-	return a, t, found, nil
+	return a, t, nil
 }
 
 // CreateTask adds a task to a project. Staff may.

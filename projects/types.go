@@ -167,7 +167,7 @@ type Message struct {
 	AuthorID       *int64       `json:"author_id"`
 	Key            string       `json:"key"` // the author's client key
 	Body           string       `json:"body"`
-	HTML           string       `json:"html"` // sanitised
+	HTML           string       `json:"html"` // sanitized
 	CreatedAt      time.Time    `json:"created_at"`
 	EditedAt       *time.Time   `json:"edited_at"`
 	DeletedAt      *time.Time   `json:"deleted_at"`

@@ -133,7 +133,7 @@ func CheckEmail(field, address string) (string, error) {
 		return "", &InvalidError{Field: field, Problem: fmt.Sprintf("The e-mail address has %d bytes, and may have %d: check it.", len(address), mostEmail)}
 	}
 	parsed, err := mail.ParseAddress(address)
-	if err != nil || parsed.Address != address || strings.ContainsFunc(address, notInAddress) {
+	if err != nil || strings.ContainsRune(address, utf8.RuneError) || parsed.Address != address || strings.ContainsFunc(address, notInAddress) {
 		return "", &InvalidError{Field: field, Problem: fmt.Sprintf("“%s” is no e-mail address: write one such as ann@example.com.", clip(printable(address)))}
 	}
 	return address, nil

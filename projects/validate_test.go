@@ -86,10 +86,11 @@ func TestDates(t *testing.T) {
 }
 
 func TestEmailAddresses(t *testing.T) {
+	const spaced = " Ann.Berg@Example.COM "
 	for given, want := range map[string]string{
-		" Ann.Berg@Example.COM ":                  "ann.berg@example.com",
-		"o'hara+news@mail.example.co":             "o'hara+news@mail.example.co",
-		"jürgen@müller.example":                   "jürgen@müller.example",
+		spaced:                        "ann.berg@example.com",
+		"o'hara+news@mail.example.co": "o'hara+news@mail.example.co",
+		"jürgen@müller.example":       "jürgen@müller.example",
 		strings.Repeat("a", 242) + "@b.example.x": strings.Repeat("a", 242) + "@b.example.x",
 	} {
 		got, err := CheckEmail("title", given)
@@ -120,6 +121,7 @@ func TestOptionalTellsAbsentNullAndValueApart(t *testing.T) {
 		`{"title":"a","due_on":"2027-01-01"}`: {Some("a"), Some(&day)},
 		`{"due_on":null}`:                     {DueOn: Some[*Date](nil)},
 		`{"title":""}`:                        {Title: Some("")},
+		`{"title":null}`:                      {Title: Optional[string]{Null: true}},
 	} {
 		var got change
 		if err := json.Unmarshal([]byte(body), &got); err != nil {
@@ -132,7 +134,7 @@ func TestOptionalTellsAbsentNullAndValueApart(t *testing.T) {
 			t.Errorf("%s becomes %s: %v", body, again, err)
 		}
 	}
-	for _, body := range []string{`{"title":null}`, `{"title":1}`, `{"due_on":5}`} {
+	for _, body := range []string{`{"title":1}`, `{"due_on":5}`} {
 		if err := json.Unmarshal([]byte(body), &change{}); err == nil {
 			t.Errorf("%s is taken", body)
 		}

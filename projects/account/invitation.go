@@ -187,7 +187,7 @@ func (a *Accounts) join(ctx context.Context, tx pgx.Tx, i *invitation, person in
 const unknownInvitation = "There is no such invitation, or no longer: copy the whole link from the mail, or ask whoever invited you for another one."
 
 // byToken is the condition for what a link leads to.
-const byToken = "i.id = (SELECT t.invitation_id FROM projects.token t WHERE t.hash = $1 AND t.purpose = 'invitation')"
+const byToken = "i.id = (SELECT t.invitation_id FROM projects.token t WHERE t.hash = $1 AND t.purpose = 'invitation')" //nolint:gosec // no credential
 
 // InvitedBy tells what a link is an invitation to. The error is a *projects.GoneError if it is good for nothing.
 func (a *Accounts) InvitedBy(ctx context.Context, token string, client Client) (Invited, error) {
@@ -266,10 +266,10 @@ func (a *Accounts) AcceptBy(ctx context.Context, token string, caller projects.M
 
 // mustBe refuses whoever isn't the one who was invited.
 func mustBe(i *invitation, caller projects.Me) error {
-	switch {
-	case caller.ID == i.account:
+	switch caller.ID {
+	case i.account:
 		return nil
-	case caller.ID == 0:
+	case 0:
 		return &CredentialsError{Sentence: fmt.Sprintf("There is an account with the address %s. Sign in with it to accept the invitation.", i.email)}
 	}
 	return &projects.ForbiddenError{Sentence: fmt.Sprintf("This invitation is for %s, and you are signed in as %s. Sign out, and open the link again.",

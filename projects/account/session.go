@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/trunkline/trunkline"
@@ -68,7 +69,7 @@ func (a *Accounts) CookieName() string {
 
 // Cookie is the cookie with a session's secret. "" makes one that takes it away.
 func (a *Accounts) Cookie(value string) *http.Cookie {
-	cookie := &http.Cookie{
+	cookie := &http.Cookie{ //nolint:gosec // not secure where the site has no https, as on one's own machine
 		Name: a.CookieName(), Value: value, Path: "/", MaxAge: int(a.opts.SessionTTL / time.Second),
 		Secure: a.opts.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
@@ -237,6 +238,9 @@ func (a *Accounts) Sessions(ctx context.Context, id Identity) ([]SessionEntry, e
 
 // SignOut ends one session of the person's, and its live connections. ErrNotFound: the person has none of that id.
 func (a *Accounts) SignOut(ctx context.Context, person int64, session string) error {
+	if uuid.Validate(session) != nil {
+		return projects.ErrNotFound
+	}
 	return a.write(ctx, func(tx pgx.Tx) error {
 		var there bool
 		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM projects.session WHERE person_id = $1 AND id::text = $2)", person, session).Scan(&there)

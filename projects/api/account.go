@@ -205,8 +205,8 @@ func (a *api) registerResets() {
 		OperationID: "reset-password", Method: http.MethodPost, Path: "/api/password-reset/{token}", Tags: tags, Metadata: open,
 		Summary: "Choose a new password", Description: "Ends all sessions, and begins one.",
 	}, func(ctx context.Context, in *struct {
-		byToken
-		Body newPassword
+		Token string `path:"token"`
+		Body  newPassword
 	},
 	) (*welcome, error) {
 		session, err := a.Accounts.Reset(ctx, in.Token, in.Body.Password, client(ctx))
@@ -252,8 +252,8 @@ func (a *api) registerInvited() {
 		Description: "Where nobody has the address, name and password make an account, and the session's cookie is set. Where somebody has, it takes " +
 			"being signed in as them.",
 	}, func(ctx context.Context, in *struct {
-		byToken
-		Body newcomer
+		Token string `path:"token"`
+		Body  newcomer
 	},
 	) (*welcome, error) {
 		caller := identity(ctx).Person

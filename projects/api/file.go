@@ -21,10 +21,12 @@ const uploadTime = 2 * time.Minute
 func (a *api) registerFiles(chat []string) {
 	register(a, huma.Operation{
 		OperationID: "upload", Method: http.MethodPost, Path: "/api/conversations/{id}/attachments", Tags: chat,
-		DefaultStatus: http.StatusCreated, Metadata: upload, MaxBodyBytes: a.Store.Limits().AttachmentBytes, BodyReadTimeout: uploadTime,
+		DefaultStatus: http.StatusCreated, Metadata: upload, MaxBodyBytes: a.Store.Limits().AttachmentBytes + 1, BodyReadTimeout: uploadTime,
 		Summary:     "Upload a file",
 		Description: "To be sent with a message by its uploader, within a day. It has to be what the extension of its name says.",
 	}, a.upload)
+	// An empty file is one as well, and there is a sentence about it.
+	a.huma.OpenAPI().Paths["/api/conversations/{id}/attachments"].Post.RequestBody.Required = false
 	register(a, huma.Operation{
 		OperationID: "attachment", Method: http.MethodGet, Path: "/api/attachments/{id}", Tags: chat, Summary: "Read a file",
 		Description: "PNG, JPEG, GIF and WebP may be shown in a page, unless download is given; everything else is to be saved.",

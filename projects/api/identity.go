@@ -50,11 +50,31 @@ func (a *api) identify(ctx huma.Context, next func(huma.Context)) {
 	}
 	ctx = huma.WithValue(ctx, identityKey{}, id)
 	ctx = huma.WithValue(ctx, clientKey{}, account.Client{UserAgent: r.UserAgent(), Address: clientAddress(r, a.TrustedProxies)})
-	next(ctx)
+	next(&settled{humaContext: ctx})
 	if id.Person.ID != 0 && r.Method != http.MethodGet && r.Method != http.MethodHead && op.Metadata["background"] != true {
 		a.touch(ctx.Context(), id.Person.ID)
 	}
 }
+
+// settled is a context that keeps the first status it is given: that of a problem, where huma goes on to set that of its own error,
+// which the problem stands for.
+type settled struct {
+	humaContext
+	set bool
+}
+
+// humaContext gives the field another name than its method has.
+type humaContext = huma.Context
+
+func (c *settled) SetStatus(status int) {
+	if !c.set {
+		c.set = true
+		c.humaContext.SetStatus(status)
+	}
+}
+
+// Unwrap is how the adapter finds the request.
+func (c *settled) Unwrap() huma.Context { return c.humaContext }
 
 // caller is who has the session that a request's cookie names.
 func (a *api) caller(ctx context.Context, op *huma.Operation, r *http.Request) (account.Identity, error) {

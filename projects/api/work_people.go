@@ -47,8 +47,9 @@ func (a *api) registerMembers() {
 		OperationID: "change-role", Method: http.MethodPatch, Path: "/api/projects/{id}/members/{person}", Tags: tags,
 		Summary: "Change somebody's role", Description: "For leads. The last lead stays one.",
 	}, func(ctx context.Context, in *struct {
-		atPerson
-		Body roleBody
+		ID     int64 `path:"id"`
+		Person int64 `path:"person"`
+		Body   roleBody
 	},
 	) (*out[projects.Member], error) {
 		return answer(s.ChangeRole(ctx, me(ctx), in.ID, in.Person, in.Body.Role))

@@ -85,30 +85,26 @@ func (w *Worker) Wake() {
 // waits for it.
 func (w *Worker) Run(ctx context.Context) error {
 	failures := 0
-	for {
+	for ctx.Err() == nil {
 		wait := poll*3/4 + rand.N(poll/2) // so that nodes that were started together don't all look at once
-		switch _, err := w.Once(ctx); {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
+		if _, err := w.Once(ctx); err != nil && ctx.Err() == nil {
 			if failures++; failures == 1 {
 				w.opts.Logger.Warn("letters can't be sent for now", "error", err)
 			}
 			wait = min(wait<<min(failures, 4), 30*time.Second)
-		case failures > 0:
+		} else if failures > 0 && err == nil {
 			failures = 0
 			w.opts.Logger.Info("letters can be sent again")
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return nil
 		case <-timer.C:
 		case <-w.wake:
-			timer.Stop()
 		}
+		timer.Stop()
 	}
+	return nil
 }
 
 // Once sends all that is due now, and returns how many mails were sent. A mail that couldn't be is tried again later, which is no

@@ -23,7 +23,7 @@ import (
 
 // A Document is a text that was read.
 type Document struct {
-	// HTML is sanitised.
+	// HTML is safe: it went through a sanitizer.
 	HTML string
 	// Text is what a reader sees of it, on one line.
 	Text string
@@ -46,6 +46,8 @@ func Read(source string) Document {
 const (
 	// maxDepth is how deeply blocks and marks may be nested.
 	maxDepth = 48
+	// maxBrackets is how many brackets may open. What follows each is searched for its end.
+	maxBrackets = 1000
 	// maxHTML is how many bytes of HTML a text may make.
 	maxHTML = 512 << 10
 )
@@ -58,7 +60,7 @@ func read(source []byte) (document Document, ok bool) {
 			document, ok = Document{}, false
 		}
 	}()
-	if nests(source, maxDepth) {
+	if nests(source, maxDepth) || bytes.Count(source, []byte{'['}) > maxBrackets {
 		return Document{}, false
 	}
 	root := markdown.Parse(text.NewReader(source))

@@ -1,71 +1,68 @@
 -- Reading: what a page shows first, each in one statement, so that it is of one moment and takes one round trip.
 
--- The first outstanding tasks of a project are found in the order of the page, without the others being looked at.
-DROP INDEX projects.task_outstanding;
-CREATE INDEX task_outstanding ON projects.task (project_id, milestone_id, rank, id) WHERE completed_at IS NULL;
-
 -- overview(p_person, p_project) → an array of Summary: somebody's projects at a glance, or, with p_project, that one, if it is theirs.
 -- Active ones first, then those whose question has waited longest, then by name.
 --
--- It costs the same however many tasks there are: counts are kept, and of the outstanding tasks the first 8 are found by an index, in
--- the order of the page, milestone by milestone, those in none last. Their descriptions are left out (''): they may be long, and nobody
--- reads them at a glance.
+-- It costs the same however many tasks there are: counts are kept. Customers are shown the first 8 outstanding tasks of each active
+-- project, which an index finds in the order of the page, milestone by milestone, those in none last; their descriptions are left out
+-- (''). Who guides has many projects and is shown none.
 --
 --     SELECT projects.overview(7);
 CREATE FUNCTION projects.overview(p_person bigint, p_project bigint DEFAULT NULL) RETURNS json
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN
     RETURN (
         WITH mine AS MATERIALIZED (
             SELECT r.project_id AS id, r.role FROM projects.roles(p_person) r WHERE p_project IS NULL
             UNION ALL
-            SELECT p_project, r.role FROM projects.role(p_person, p_project) r(role) WHERE r.role IS NOT NULL)
+            SELECT p_project, r.role FROM projects.role(p_person, p_project) r(role) WHERE r.role IS NOT NULL),
+        chat AS (
+            SELECT c.project_id AS id, count(c.awaiting_since) AS waiting, min(c.awaiting_since) AS since,
+                   sum(greatest(c.last_seq - coalesce(r.read_seq, 0), 0))::bigint AS unread
+            FROM mine JOIN projects.conversation c ON c.project_id = mine.id
+            LEFT JOIN projects.reader r ON r.conversation_id = c.id AND r.person_id = p_person
+            GROUP BY 1),
+        member AS (
+            SELECT m.project_id AS id, m.role = 'customer' AS customer, h.name, h.id AS person, projects.person_json(h, z.name) AS shown,
+                   row_number() OVER (PARTITION BY m.project_id, m.role = 'customer' ORDER BY h.name, h.id) AS n
+            FROM mine JOIN projects.membership m ON m.project_id = mine.id
+            JOIN projects.person h ON h.id = m.person_id LEFT JOIN projects.organisation z ON z.id = h.organisation_id
+            WHERE h.deactivated_at IS NULL),
+        people AS (
+            SELECT m.id, json_agg(m.shown ORDER BY m.name, m.person) FILTER (WHERE m.customer) AS customers,
+                   json_agg(m.shown ORDER BY m.name, m.person) FILTER (WHERE NOT m.customer) AS staff
+            FROM member m WHERE m.n <= 5 GROUP BY 1)
         SELECT coalesce(json_agg(json_build_object(
             'id', p.id, 'name', p.name, 'status', p.status, 'role', mine.role, 'due_on', p.due_on,
             'progress', projects.progress_json(g),
-            'waiting', w.waiting, 'waiting_since', projects.utc(w.since), 'unread', u.unread,
-            'outstanding', coalesce(o.tasks, '[]'), 'customers', coalesce(a.people, '[]'), 'staff', coalesce(b.people, '[]'))
-            ORDER BY array_position('{active,finished,archived}', p.status), w.since, p.name, p.id), '[]')
+            'waiting', coalesce(c.waiting, 0), 'waiting_since', projects.utc(c.since), 'unread', coalesce(c.unread, 0),
+            'outstanding', coalesce(o.tasks, '[]'), 'customers', coalesce(h.customers, '[]'), 'staff', coalesce(h.staff, '[]'))
+            ORDER BY array_position('{active,finished,archived}', p.status), c.since, p.name, p.id), '[]')
         FROM mine
         JOIN projects.project p ON p.id = mine.id
         JOIN projects.progress g ON g.project_id = p.id
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS waiting, min(c.awaiting_since) AS since
-            FROM projects.conversation c WHERE c.project_id = p.id AND c.awaiting_since IS NOT NULL) w
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(greatest(c.last_seq - coalesce(r.read_seq, 0), 0)), 0)::bigint AS unread
-            FROM projects.conversation c
-            LEFT JOIN projects.reader r ON r.conversation_id = c.id AND r.person_id = p_person
-            WHERE c.project_id = p.id) u
+        LEFT JOIN chat c ON c.id = p.id
+        LEFT JOIN people h ON h.id = p.id
         CROSS JOIN LATERAL (
             SELECT json_agg(projects.task_json(t, c.id, '') ORDER BY f.place, f.stage_rank, f.stage, t.rank, t.id) AS tasks
             FROM (
-                SELECT f.* FROM (
-                    (SELECT 1 AS place, s.rank AS stage_rank, s.id AS stage, f.rank, f.id
-                     FROM (SELECT s.id, s.rank FROM projects.milestone s WHERE s.project_id = p.id ORDER BY s.rank, s.id) s
-                     CROSS JOIN LATERAL (
-                         SELECT t.id, t.rank FROM projects.task t
-                         WHERE t.project_id = p.id AND t.milestone_id = s.id AND t.completed_at IS NULL
-                         ORDER BY t.rank, t.id LIMIT 8) f
-                     ORDER BY s.rank, s.id LIMIT 8)
-                    UNION ALL
-                    (SELECT 2, NULL, NULL, t.rank, t.id FROM projects.task t
-                     WHERE t.project_id = p.id AND t.milestone_id IS NULL AND t.completed_at IS NULL
-                     ORDER BY t.rank, t.id LIMIT 8)) f
-                ORDER BY f.place, f.stage_rank, f.stage, f.rank, f.id LIMIT 8) f
+                -- The second is looked at only where the first has less than 8: one after the other, since nothing is parallel here.
+                (SELECT 1 AS place, s.rank AS stage_rank, s.id AS stage, f.id
+                 FROM (SELECT s.id, s.rank FROM projects.milestone s WHERE s.project_id = mine.id ORDER BY s.rank, s.id) s
+                 CROSS JOIN LATERAL (
+                     SELECT t.id, t.rank FROM projects.task t
+                     WHERE t.project_id = mine.id AND t.milestone_id = s.id AND t.completed_at IS NULL
+                     ORDER BY t.rank, t.id LIMIT 8) f
+                 ORDER BY s.rank, s.id LIMIT 8)
+                UNION ALL
+                (SELECT 2, NULL, NULL, t.id FROM projects.task t
+                 WHERE t.project_id = mine.id AND t.milestone_id IS NULL AND t.completed_at IS NULL
+                 ORDER BY t.rank, t.id LIMIT 8)
+                LIMIT 8) f
             JOIN projects.task t ON t.id = f.id
-            LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id) o
-        CROSS JOIN LATERAL (
-            SELECT json_agg(projects.person_json(h, z.name) ORDER BY h.name, h.id) AS people
-            FROM (SELECT h.id FROM projects.membership m JOIN projects.person h ON h.id = m.person_id
-                  WHERE m.project_id = p.id AND m.role = 'customer' AND h.deactivated_at IS NULL ORDER BY h.name, h.id LIMIT 5) f
-            JOIN projects.person h ON h.id = f.id LEFT JOIN projects.organisation z ON z.id = h.organisation_id) a
-        CROSS JOIN LATERAL (
-            SELECT json_agg(projects.person_json(h, z.name) ORDER BY h.name, h.id) AS people
-            FROM (SELECT h.id FROM projects.membership m JOIN projects.person h ON h.id = m.person_id
-                  WHERE m.project_id = p.id AND m.role <> 'customer' AND h.deactivated_at IS NULL ORDER BY h.name, h.id LIMIT 5) f
-            JOIN projects.person h ON h.id = f.id LEFT JOIN projects.organisation z ON z.id = h.organisation_id) b);
+            LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id
+            WHERE mine.role = 'customer' AND p.status = 'active') o);
 END
 $$;
 

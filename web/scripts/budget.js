@@ -43,6 +43,14 @@ loads.sort((a, b) => b.bytes - a.bytes)
 
 for (const { page, bytes } of loads) console.log(`${kB(bytes).padStart(9)}  ${page}`)
 const [heaviest] = loads
+const later = new Set(
+  Object.values(manifest)
+    .map(({ file }) => file)
+    .filter((file) => file.endsWith('.js')),
+)
+console.log(
+  `${kB([...later].reduce((sum, file) => sum + size(file), 0)).padStart(9)}  all pages and what is loaded later`,
+)
 if (heaviest) {
   console.log(`first load at most ${kB(heaviest.bytes)} of ${kB(budget)} (gzip, script); the largest in it:`)
   for (const { file, bytes } of heaviest.chunks.slice(0, 6)) console.log(`${kB(bytes).padStart(9)}  ${file}`)

@@ -1,6 +1,6 @@
 // Who is signed in on this page.
 
-import { computed, readonly, ref, shallowRef } from 'vue'
+import { computed, readonly, ref, shallowRef, type ComputedRef } from 'vue'
 
 import { ApiError, del, get, onSessionGone, post } from './api/client'
 import type { Me } from './api/types'
@@ -112,7 +112,7 @@ export function useSession(): typeof session {
 }
 
 /** Who is signed in, for pages that are only shown to somebody who is. */
-export function useMe(): { readonly value: Me } {
+export function useMe(): ComputedRef<Me> {
   // What was known last stays: between signing out and leaving the page its parts may be drawn once more.
   let last: Me | null = null
   return computed(() => {

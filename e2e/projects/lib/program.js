@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 
 /** How long anything may take on a machine that is busy with other things; what is waited for takes milliseconds. */
-export const patience = 60_000
+export const patience = Number(process.env.PATIENCE ?? 60_000)
 
 const binary = process.env.PROJECTS_BIN ?? path.resolve(import.meta.dirname, '../../../bin/projects')
 

@@ -99,7 +99,8 @@ async function request<T>(method: string, path: string, body: unknown, options: 
   }
   if (answer.ok) return (text === '' ? undefined : parse(text)) as T
 
-  if (answer.status === 401 && !options.anonymous) sessionGone()
+  // /v1 goes by token, and one that has expired says nothing of the session.
+  if (answer.status === 401 && !options.anonymous && path.startsWith('/api/')) sessionGone()
   throw problem(answer.status, text, answer.headers.get('Retry-After'))
 }
 

@@ -31,6 +31,20 @@ export interface MessageActions {
   discard: (key: string) => void
 }
 
+/** What the parts of an open conversation do for each other. */
+export interface ListHandle {
+  /** Shows a message, wherever it is, and points it out. */
+  jump: (seq: number) => Promise<void>
+  toNewest: () => Promise<void>
+  /** The message at the top of what one sees. */
+  place: () => number | null
+}
+export interface ComposerHandle {
+  focus: () => void
+  edit: (message: Message) => void
+  quote: (message: Message) => void
+}
+
 export const chatKey: InjectionKey<ChatContext> = Symbol('chat')
 export const actionsKey: InjectionKey<MessageActions> = Symbol('message actions')
 
@@ -40,7 +54,10 @@ export function newContext(props: { project: Project; me: Me; present?: readonly
   const project = computed(() => props.project)
   const me = computed(() => props.me)
   const people = computed(
-    () => new Map<number, Person>([...props.project.former, ...props.project.members, props.me].map((each) => [each.id, each])),
+    () =>
+      new Map<number, Person>(
+        [...props.project.former, ...props.project.members, props.me].map((each) => [each.id, each]),
+      ),
   )
   const members = computed(() => props.project.members.filter((each) => each.id !== props.me.id))
   return {

@@ -49,7 +49,7 @@ export function toBody(text: string, mentioned: Mentioned): Converted {
         : undefined
     const id = name === undefined ? undefined : mentioned.get(name)
     if (name === undefined || id === undefined) {
-      body += text[at]
+      body += text.charAt(at)
       at++
       continue
     }

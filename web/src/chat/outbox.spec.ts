@@ -14,7 +14,7 @@ function bench(storage = shelf()) {
   const timers = new Timers()
   const sent: string[] = []
   const stored: Message[] = []
-  let answers: { resolve: (message: Message) => void; reject: (error: Error) => void }[] = []
+  const answers: { resolve: (message: Message) => void; reject: (error: Error) => void }[] = []
   const outbox = new Outbox({
     send: (pending: Pending) => {
       sent.push(pending.key)
@@ -37,16 +37,15 @@ function bench(storage = shelf()) {
     sent,
     stored,
     states: () => outbox.pending.map((each) => `${each.key} ${each.state}`),
-    async answer(key: string) {
+    answer: async (key: string) => {
       answers.shift()?.resolve(message(1, { key }))
       await flush()
     },
-    async fail(error: Error) {
+    fail: async (error: Error) => {
       answers.shift()?.reject(error)
       await flush()
     },
     open: () => answers.length,
-    forget: () => (answers = []),
   }
 }
 

@@ -30,7 +30,7 @@ export interface OutboxOptions {
   now: () => number
   later: (call: () => void, ms: number) => () => void
   /** Called whenever the list has changed. */
-  changed: () => void
+  changed: (pending: readonly Pending[]) => void
   /** Called with what the server has stored. */
   stored: (message: Message) => void
   /** How long it is tried without a person's doing, in ms. */
@@ -76,7 +76,7 @@ export class Outbox {
     if (!this.list.some((pending) => pending.key === key)) return
     this.list = this.list.filter((pending) => pending.key !== key)
     this.options.store.remove(key)
-    this.options.changed()
+    this.options.changed(this.list)
   }
 
   /** Tries a failed one again, with its key, behind what is under way. */
@@ -106,11 +106,15 @@ export class Outbox {
     this.timer?.()
   }
 
+  private isStopped(): boolean {
+    return this.stopped
+  }
+
   private put(pending: Pending): void {
     const at = this.list.findIndex((former) => former.key === pending.key)
     this.list = at < 0 ? [...this.list, pending] : this.list.with(at, pending)
     this.options.store.put(pending)
-    this.options.changed()
+    this.options.changed(this.list)
   }
 
   private fail(pending: Pending, reason: string): void {
@@ -137,8 +141,7 @@ export class Outbox {
       wait = this.judged(head, error)
     }
     this.busy = ''
-    if (this.stopped) return
-    if (wait > 0) {
+    if (wait > 0 && !this.isStopped()) {
       this.timer = this.options.later(() => {
         this.timer = null
         this.expire()

@@ -1,9 +1,8 @@
 // What the chat asks of the server.
 
 import { del, get, patch, post } from '../api/client'
-import type { Chat, Conversation, Message, MessagePage, Reader } from '../api/types'
+import type { Attachment, Chat, Conversation, Hit, Message, MessagePage, Reader } from '../api/types'
 import { upload, type UploadOptions } from '../api/upload'
-import type { Attachment, Hit } from '../api/types'
 
 export interface Edit {
   body: string
@@ -18,7 +17,10 @@ export interface NewMessage {
 }
 
 /** A page in one direction from a message, or around it. */
-export type PageQuery = { before: number } | { after: number } | { around: number }
+export interface PageQuery {
+  from: 'before' | 'after' | 'around'
+  seq: number
+}
 
 const path = (conversation: number): string => `/api/conversations/${conversation}`
 
@@ -26,8 +28,10 @@ export const requests = {
   open: (conversation: number, at: number | null, signal?: AbortSignal) =>
     get<Chat>(path(conversation) + (at === null ? '' : `?at=${at}`), signal ? { signal } : {}),
   page: (conversation: number, query: PageQuery, signal?: AbortSignal) => {
-    const [[key, seq] = ['', 0]] = Object.entries(query) as [string, number][]
-    return get<MessagePage>(`${path(conversation)}/messages?${key}=${seq}&limit=100`, signal ? { signal } : {})
+    return get<MessagePage>(
+      `${path(conversation)}/messages?${query.from}=${query.seq}&limit=100`,
+      signal ? { signal } : {},
+    )
   },
   send: (conversation: number, message: NewMessage) => post<Message>(`${path(conversation)}/messages`, message),
   edit: (message: number, body: string, version: number) =>
@@ -41,9 +45,9 @@ export const requests = {
   attach: (conversation: number, file: File, options: UploadOptions) =>
     upload<Attachment>(`${path(conversation)}/attachments?name=${encodeURIComponent(file.name)}`, file, options),
   detach: (attachment: number) => del(`/api/attachments/${attachment}`),
-  search: (query: string, before: number | null, signal: AbortSignal) =>
-    get<{ hits: Hit[]; next: number | null }>(
-      `/api/search?q=${encodeURIComponent(query)}&limit=30${before === null ? '' : `&before=${before}`}`,
+  search: (query: string, before: number, signal: AbortSignal) =>
+    get<{ hits: Hit[]; next: number }>(
+      `/api/search?q=${encodeURIComponent(query)}&limit=30${before === 0 ? '' : `&before=${before}`}`,
       { signal },
     ),
 }

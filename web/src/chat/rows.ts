@@ -42,6 +42,17 @@ export function rowKey(message: Pick<Message, 'author_id' | 'key' | 'seq'>, me: 
   return message.author_id === me ? `k${message.key}` : `m${message.seq}`
 }
 
+/** What stands before a message. */
+interface Former {
+  author: number | null
+  at: number
+  day: number
+}
+
+function continues(former: Former | null, author: number | null, at: number): boolean {
+  return former !== null && author !== null && former.author === author && at - former.at <= together
+}
+
 /** The reader's day of a moment; later days have greater ones. */
 function dayKey(time: number): number {
   const at = new Date(time)
@@ -56,12 +67,12 @@ export function layOut(input: RowsInput): ChatRow[] {
   if (input.older) rows.push({ kind: 'more', key: 'older', estimate: 48 })
   else if (messages.length > 0) rows.push({ kind: 'start', key: 'start', estimate: 96 })
 
-  let former: { author: number | null; at: number; day: number } | null = null
+  let former = null as Former | null
   let marked = input.newAfter === null
   for (const message of messages) {
     const at = Date.parse(message.created_at)
     const day = dayKey(at)
-    let first = former?.author !== message.author_id || former.author === null || at - former.at > together
+    let first = !continues(former, message.author_id, at)
     if (former?.day !== day) {
       rows.push({ kind: 'day', key: `d${day}`, estimate: 44, label: dayHeading(message.created_at, input.now) })
       first = true
@@ -89,17 +100,18 @@ export function layOut(input: RowsInput): ChatRow[] {
   return rows
 }
 
-function appendPending(
-  rows: ChatRow[],
-  input: RowsInput,
-  last: { author: number | null; at: number; day: number } | null,
-): void {
+function appendPending(rows: ChatRow[], input: RowsInput, last: Former | null): void {
   let former = last
   for (const pending of input.pending) {
     const day = dayKey(pending.at)
-    const first = former?.author !== input.me || pending.at - former.at > together
+    const first = !continues(former, input.me, pending.at)
     if (former !== null && former.day < day) {
-      rows.push({ kind: 'day', key: `d${day}`, estimate: 44, label: dayHeading(new Date(pending.at).toISOString(), input.now) })
+      rows.push({
+        kind: 'day',
+        key: `d${day}`,
+        estimate: 44,
+        label: dayHeading(new Date(pending.at).toISOString(), input.now),
+      })
     }
     rows.push({
       kind: 'pending',

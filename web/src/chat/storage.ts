@@ -89,8 +89,12 @@ export function outboxStore(person: number, conversation: number, shelf: Shelf =
   }
   return {
     load,
-    put: (item) => save([...load().filter((each) => each.key !== item.key), item].sort((a, b) => a.at - b.at)),
-    remove: (gone) => save(load().filter((each) => each.key !== gone)),
+    put: (item) => {
+      save([...load().filter((each) => each.key !== item.key), item].sort((a, b) => a.at - b.at))
+    },
+    remove: (gone) => {
+      save(load().filter((each) => each.key !== gone))
+    },
   }
 }
 

@@ -58,7 +58,24 @@ export function useConversation(options: ConversationOptions) {
         read(seq)
       }),
   })
-  let outbox: Outbox | undefined
+  const outbox = new Outbox({
+    send: (item) =>
+      requests.send(id, {
+        key: item.key,
+        body: item.body,
+        mentions: item.mentions,
+        attachments: item.attachments.map((file) => file.id),
+      }),
+    judge,
+    store: outboxStore(me.id, id),
+    now: () => Date.now(),
+    later,
+    changed: (list) => (pending.value = list),
+    stored: (message) => {
+      messages.take(message)
+      read(message.seq)
+    },
+  })
 
   const messages = useMessages(id, {
     at: options.at,
@@ -71,7 +88,7 @@ export function useConversation(options: ConversationOptions) {
       options.onLive(message)
     },
     onMessage: (message) => {
-      if (message.author_id === me.id) outbox?.settle(message.key)
+      if (message.author_id === me.id) outbox.settle(message.key)
     },
     onReader: (reader) => {
       if (reader.person_id === me.id) read(reader.read_seq)
@@ -112,33 +129,20 @@ export function useConversation(options: ConversationOptions) {
     { flush: 'sync' },
   )
 
-  outbox = new Outbox({
-    send: (item) =>
-      requests.send(id, {
-        key: item.key,
-        body: item.body,
-        mentions: item.mentions,
-        attachments: item.attachments.map((file) => file.id),
-      }),
-    judge,
-    store: outboxStore(me.id, id),
-    now: () => Date.now(),
-    later,
-    changed: () => (pending.value = outbox?.pending ?? []),
-    stored: (message) => {
-      messages.take(message)
-      read(message.seq)
-    },
-  })
   pending.value = outbox.pending
+  const wake = (): void => {
+    outbox.wake()
+  }
   watch(connection, (now) => {
-    if (now === 'connected') outbox.wake()
+    if (now === 'connected') wake()
   })
+  window.addEventListener('online', wake)
 
   onScopeDispose(() => {
     typist.stop()
     receipts.stop()
     outbox.stop()
+    window.removeEventListener('online', wake)
   })
 
   return {

@@ -10,6 +10,13 @@ export const longest = 20_000
 
 const keepAfter = 400 // ms of not writing
 
+/** Counts as the server does: by code points. */
+function characters(text: string): number {
+  let count = 0
+  for (let i = 0; i < text.length; i++) if ((text.charCodeAt(i) & 0xfc00) !== 0xdc00) count++
+  return count
+}
+
 export function useDraft(person: number, conversation: number) {
   const store = draftStore(person, conversation)
   const kept = store.load()
@@ -38,7 +45,7 @@ export function useDraft(person: number, conversation: number) {
   return {
     text,
     converted,
-    left: computed(() => longest - [...converted.value.body].length),
+    left: computed(() => longest - characters(converted.value.body)),
     mention: (label: string, id: number): void => {
       mentioned.set(label, id)
     },

@@ -141,7 +141,7 @@ export function useMessages(conversation: number, options: MessagesOptions) {
     if (status.value !== 'ready' || done || paging.value[direction]) return
     paging.value = { ...paging.value, [direction]: true }
     const asked = generation.value
-    await page(direction === 'older' ? { before: run.value.from } : { after: run.value.to })
+    await page(direction === 'older' ? { from: 'before', seq: run.value.from } : { from: 'after', seq: run.value.to })
     if (asked === generation.value) paging.value = { ...paging.value, [direction]: false }
   }
 
@@ -150,7 +150,7 @@ export function useMessages(conversation: number, options: MessagesOptions) {
     const near = log.value.runAt(seq)
     const lonely = near && near.to - near.from < 20 && (near.from > 1 || near.to < lastSeq.value)
     if (!near || lonely) {
-      if (!(await page({ around: seq })) && !near) return false
+      if (!(await page({ from: 'around', seq })) && !near) return false
     }
     if (!log.value.runAt(seq)) return false
     anchor.value = seq

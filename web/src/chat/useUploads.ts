@@ -34,7 +34,8 @@ export function useUploads(conversation: number) {
   }
 
   function refused(file: File): string {
-    if (uploads.value.length >= most.files) return `A message takes ${most.files} files; “${file.name}” is one too many.`
+    if (uploads.value.length >= most.files)
+      return `A message takes ${most.files} files; “${file.name}” is one too many.`
     if (file.size > most.bytes)
       return `“${file.name}” has ${fileSize(file.size)}; files can have up to ${fileSize(most.bytes)}.`
     // A folder looks like an empty file, too.

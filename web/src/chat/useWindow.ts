@@ -1,6 +1,16 @@
 // A windowed list whose rows have any height: only what is near the view is in the document.
 
-import { computed, nextTick, onScopeDispose, ref, watch, type ObjectDirective, type Ref } from 'vue'
+import {
+  computed,
+  nextTick,
+  onScopeDispose,
+  ref,
+  shallowRef,
+  triggerRef,
+  watch,
+  type ObjectDirective,
+  type Ref,
+} from 'vue'
 
 import { Heights, type Row } from './heights'
 
@@ -12,6 +22,8 @@ export interface WindowOptions<R extends Row> {
   scroller: Readonly<Ref<HTMLElement | null>>
   /** Whether the view may hold on to a row: not to one that stays at the top when others are put before it. */
   holds: (row: R) => boolean
+  /** Whether the end of the rows is the end of all there is: only there the view holds on to it. */
+  complete: () => boolean
 }
 
 /** How far beyond the view rows are kept, in px. */
@@ -23,9 +35,10 @@ const nearEnd = 24
  * The view holds on to a row, not to a distance from the top: whatever is added or turns out higher above it, what one reads stays
  * where it is. At the end it holds on to the end. The scroller needs `overflow-anchor: none` and no padding above or below.
  */
-export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOptions<R>) {
+export function useWindow<R extends Row>({ rows, scroller, holds, complete }: WindowOptions<R>) {
   const heights = new Heights()
-  const version = ref(0)
+  /** The same, told to what depends on it when it has changed. */
+  const layout = shallowRef(heights)
   const top = ref(0)
   const size = ref(0)
   const atEnd = ref(true)
@@ -34,12 +47,14 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
   /** Where the list was put last: a scroll event that says the same isn't a person's. */
   let put = -1
   const elements = new Map<Element, string>()
+  /** Without a size, as in a tab that isn't shown: nothing is where it was, and nothing may be learnt from it. */
+  let hidden = true
 
-  const first = computed(() => (void version.value, heights.at(Math.max(0, top.value - overscan))))
-  const last = computed(() => (void version.value, heights.at(top.value + size.value + overscan)))
+  const first = computed(() => layout.value.at(Math.max(0, top.value - overscan)))
+  const last = computed(() => layout.value.at(top.value + size.value + overscan))
   const visible = computed(() => rows.value.slice(first.value, last.value + 1))
-  const before = computed(() => (void version.value, heights.offset(first.value)))
-  const after = computed(() => (void version.value, heights.total - heights.offset(last.value + 1)))
+  const before = computed(() => layout.value.offset(first.value))
+  const after = computed(() => layout.value.total - layout.value.offset(last.value + 1))
 
   function hold(): void {
     anchor = null
@@ -60,7 +75,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
 
   function place(y: number): void {
     const view = scroller.value
-    if (!view || heights.count === 0) return
+    if (!view || hidden || heights.count === 0) return
     const wanted = Math.max(0, Math.min(Math.round(y), Math.ceil(heights.total) - view.clientHeight))
     top.value = wanted
     if (Math.abs(view.scrollTop - wanted) >= 1) view.scrollTop = wanted
@@ -70,21 +85,22 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
   /** Takes in where a person has scrolled to. */
   function follow(): void {
     const view = scroller.value
-    if (!view || Math.abs(view.scrollTop - put) < 1) return
+    if (!view || hidden || Math.abs(view.scrollTop - put) < 1) return
     put = view.scrollTop
     top.value = view.scrollTop
-    atEnd.value = view.scrollHeight - view.scrollTop - view.clientHeight <= nearEnd
+    atEnd.value = complete() && view.scrollHeight - view.scrollTop - view.clientHeight <= nearEnd
     hold()
   }
 
   function measure(targets: Iterable<Element>): boolean {
+    if (hidden) return false
     const found: [string, number][] = []
     for (const element of targets) {
       const key = elements.get(element)
       if (key !== undefined && element.isConnected) found.push([key, element.getBoundingClientRect().height])
     }
     if (!heights.measure(found)) return false
-    version.value++
+    triggerRef(layout)
     return true
   }
 
@@ -95,17 +111,19 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
 
   const resized = new ResizeObserver((entries) => {
     follow()
-    if (measure(entries.map((entry) => entry.target))) top.value = goal()
+    if (measure(entries.map((entry) => entry.target))) place(goal())
   })
 
   let width = 0
   const viewResized = new ResizeObserver(() => {
     const view = scroller.value
     if (!view) return
+    hidden = view.clientHeight === 0
+    if (hidden) return
     if (width !== 0 && view.clientWidth !== width) heights.forget()
     width = view.clientWidth
     size.value = view.clientHeight
-    version.value++
+    triggerRef(layout)
     void nextTick(settle)
   })
 
@@ -117,6 +135,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
         former.removeEventListener('scroll', follow)
       }
       if (!view) return
+      hidden = view.clientHeight === 0
       size.value = view.clientHeight
       width = view.clientWidth
       viewResized.observe(view)
@@ -130,7 +149,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
     (list) => {
       follow()
       heights.setRows(list)
-      version.value++
+      triggerRef(layout)
       // Before the document changes: what is drawn is what the view will hold.
       top.value = Math.max(0, Math.min(goal(), heights.total - size.value))
     },
@@ -160,13 +179,14 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
       await nextTick()
     }
     const view = scroller.value
-    if (view) atEnd.value = heights.total - top.value - view.clientHeight <= nearEnd
+    if (view) atEnd.value = complete() && heights.total - top.value - view.clientHeight <= nearEnd
     return true
   }
 
   function scrollToEnd(): void {
-    atEnd.value = true
+    atEnd.value = complete()
     place(heights.total)
+    hold()
   }
 
   /** Goes on the element of each row: `v-row="row.key"`. */
@@ -193,8 +213,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds }: WindowOption
     firstInView: () => heights.at(top.value),
     /** Whether a row is in view now, at least in part; where it is if it isn't. */
     where: (key: string): 'above' | 'in' | 'below' | null => {
-      void version.value
-      const i = heights.indexOf(key)
+      const i = layout.value.indexOf(key)
       if (i === undefined) return null
       if (heights.offset(i + 1) <= top.value) return 'above'
       return heights.offset(i) >= top.value + size.value ? 'below' : 'in'

@@ -17,7 +17,8 @@ export interface Look {
 export function worthTelling(items: readonly Item[], look: Omit<Look, 'hidden'>): Item[] {
   if (look.inboxOpen) return []
   return items.filter(
-    (item) => item.seen_at === null && item.read_at === null && item.data?.actor_id !== look.me && !look.isOnScreen(item.group),
+    (item) =>
+      item.seen_at === null && item.read_at === null && item.data?.actor_id !== look.me && !look.isOnScreen(item.group),
   )
 }
 

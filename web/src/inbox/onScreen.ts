@@ -1,6 +1,18 @@
 // What is on the screen now, by group: a toast about it would tell somebody what they see.
 
-import { onActivated, onDeactivated, onScopeDispose, shallowReactive, toValue, watch, type MaybeRefOrGetter } from 'vue'
+import {
+  getCurrentInstance,
+  onActivated,
+  onDeactivated,
+  onScopeDispose,
+  shallowReactive,
+  toValue,
+  watch,
+  type MaybeRefOrGetter,
+} from 'vue'
+
+/** As what the notifications themselves are shown. */
+export const inboxGroup = 'inbox'
 
 /** How many components show a group. */
 const shown = shallowReactive(new Map<string, number>())
@@ -25,14 +37,16 @@ export function useOnScreen(group: MaybeRefOrGetter<string | null>): void {
     set(active ? toValue(group) : null)
   }
   watch(() => toValue(group), update, { immediate: true, flush: 'sync' })
-  onActivated(() => {
-    active = true
-    update()
-  }, undefined)
-  onDeactivated(() => {
-    active = false
-    update()
-  }, undefined)
+  if (getCurrentInstance()) {
+    onActivated(() => {
+      active = true
+      update()
+    })
+    onDeactivated(() => {
+      active = false
+      update()
+    })
+  }
   onScopeDispose(() => {
     active = false
     set(null)

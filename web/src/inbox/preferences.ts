@@ -3,10 +3,7 @@
 import type { Time } from '../api/types'
 
 export type MailRule =
-  | { mail: 'at_once' }
-  | { mail: 'after'; delay: string }
-  | { mail: 'daily'; at: string }
-  | { mail: 'never' }
+  { mail: 'at_once' } | { mail: 'after'; delay: string } | { mail: 'daily'; at: string } | { mail: 'never' }
 
 export interface KnownKind {
   name: string
@@ -51,6 +48,8 @@ export function parseDelay(delay: string): { amount: string; unit: RuleForm['uni
 
 /** "4 hours", "1 day". */
 export function delayText(delay: string): string {
+  const short = /^(\d+)s$/.exec(delay)?.[1]
+  if (short !== undefined && Number(short) < 60) return `${short} seconds`
   const { amount, unit } = parseDelay(delay)
   const name = { m: 'minute', h: 'hour', d: 'day' }[unit]
   return `${amount} ${name}${amount === '1' ? '' : 's'}`

@@ -58,14 +58,15 @@ export class InboxState {
     this.#findStale()
   }
 
-  /** Takes a push. Returns whether it was new. */
-  push(push: Push): boolean {
+  /** Takes a push. Returns what has arrived with it: what wasn't known before, or has come back to the top. */
+  push(push: Push): Item[] {
     const newer = push.version > this.counts.version
     if (newer) this.counts = { unseen: push.unseen, unread: push.unread, version: push.version }
     if (push.more) {
       if (newer) this.#outdated = true
-      return newer
+      return []
     }
+    const arrived = push.added.filter((item) => item.seq > (this.#items.get(item.id)?.item.seq ?? 0))
     for (const item of push.added) this.#take(item, push.version)
     for (const change of push.changed) this.#change(change, push.version)
     for (const gone of push.removed) {
@@ -76,7 +77,7 @@ export class InboxState {
       trim(this.#gone)
     }
     this.#findStale()
-    return newer
+    return arrived
   }
 
   /** Takes counts that an answer had. */

@@ -48,9 +48,9 @@ export function makeInbox(): Inbox {
   // The counts' version says whether something was missed, so it is followed from now on and needs no position.
   const channel = useChannel<Push>(() => (user.value === undefined ? null : `inbox:${user.value}`), {
     onDelta: (push) => {
-      const isNew = state.value.push(push)
+      const arrived = state.value.push(push)
       triggerRef(state)
-      if (isNew && push.added.length > 0) for (const hear of heard) hear(push.added)
+      if (arrived.length > 0) for (const hear of heard) hear(arrived)
     },
     onReload: () => {
       state.value.outdate()
@@ -114,7 +114,11 @@ export function makeInbox(): Inbox {
     markUpTo: (to, seq, group = null) =>
       mark({ state: to, up_to_seq: seq, ...(group === null ? {} : { group }) }, [], {}),
     setRead: (ids, isRead) =>
-      mark({ state: isRead ? 'read' : 'unread', ids: [...ids] }, ids, isRead ? { read_at: now(), seen_at: now() } : { read_at: null }),
+      mark(
+        { state: isRead ? 'read' : 'unread', ids: [...ids] },
+        ids,
+        isRead ? { read_at: now(), seen_at: now() } : { read_at: null },
+      ),
     setArchived: (ids, archived) =>
       mark({ state: archived ? 'archived' : 'inbox', ids: [...ids] }, ids, { archived_at: archived ? now() : null }),
     snooze: (id, until) =>

@@ -12,9 +12,13 @@ export interface InboxList {
   busy: Ref<boolean>
   error: Ref<unknown>
   hasMore: ComputedRef<boolean>
+  /** Reads what couldn't be read, or what follows. */
   retry: () => void
   more: () => void
 }
+
+/** How often a list is read in a row that changes while it is. */
+const mostReads = 3
 
 /** `active`: whether it is looked at; lists that aren't don't ask for anything. */
 export function useInboxList(key: MaybeRefOrGetter<ListKey>, active: MaybeRefOrGetter<boolean> = true): InboxList {
@@ -35,11 +39,14 @@ export function useInboxList(key: MaybeRefOrGetter<ListKey>, active: MaybeRefOrG
       busy.value = false
     }
   }
-  const load = (): void => {
+  const load = (left = mostReads): void => {
     void run(inbox.load).then(() => {
       // Another list was chosen, or this one changed, while it was read.
-      if (needed.value && error.value === undefined) load()
+      if (needed.value && error.value === undefined && left > 1) load(left - 1)
     })
+  }
+  const more = (): void => {
+    void run(inbox.loadMore)
   }
   watch(
     [needed, () => toValue(key).state, () => toValue(key).group],
@@ -56,7 +63,10 @@ export function useInboxList(key: MaybeRefOrGetter<ListKey>, active: MaybeRefOrG
     busy,
     error,
     hasMore: computed(() => inbox.hasMore(toValue(key))),
-    retry: load,
-    more: () => void run(inbox.loadMore),
+    retry: () => {
+      if (needed.value) load()
+      else more()
+    },
+    more,
   }
 }

@@ -1,12 +1,6 @@
 // Subscriptions, shared: the SDK allows one for each channel, and parts of a page that don't know of each other may follow the same.
 
-import {
-  SubscriptionState,
-  type Centrifuge,
-  type ClientInfo,
-  type PublicationContext,
-  type Subscription,
-} from 'centrifuge'
+import type { Centrifuge, ClientInfo, PublicationContext, Subscription } from 'centrifuge'
 
 import type { Position } from '../api/types'
 
@@ -29,22 +23,19 @@ export interface Follower {
 
 const presenceEvery = 60_000 // ms; joins and leaves may get lost, presence is what counts
 
-/** All channels of a connection. */
+/** All channels of the page's connection. They may be followed before there is one. */
 export class Channels {
   readonly #open = new Map<string, Channel>()
-  readonly #connection: () => Centrifuge
-
-  constructor(connection: () => Centrifuge) {
-    this.#connection = connection
-  }
+  #connection: Centrifuge | undefined
 
   /** Follows a channel until the function that it answers is called. */
   follow(name: string, follower: Follower): () => void {
     let channel = this.#open.get(name)
     if (!channel) {
-      const made = new Channel(name, this.#connection(), () => {
+      const made = new Channel(name, () => {
         if (this.#open.get(name) === made) this.#open.delete(name)
       })
+      made.connection = this.#connection
       channel = made
       this.#open.set(name, channel)
     }
@@ -55,55 +46,68 @@ export class Channels {
     }
   }
 
+  /** Subscribes to all that is followed, now and from now on. */
+  attach(connection: Centrifuge): void {
+    this.#connection = connection
+    for (const channel of this.#open.values()) {
+      channel.connection = connection
+      channel.open()
+    }
+  }
+
   /** Ends all. */
   clear(): void {
     for (const channel of [...this.#open.values()]) channel.close()
     this.#open.clear()
+    this.#connection = undefined
   }
 }
 
 /** A channel that somebody follows. */
 class Channel {
+  connection: Centrifuge | undefined
   readonly #name: string
-  readonly #connection: Centrifuge
   readonly #closed: () => void
   /** How far each has got. */
   readonly #followers = new Map<Follower, number>()
+  /** How it is followed. */
+  #wanted: { position: Position | undefined; presence: boolean } | undefined
   #subscription: Subscription | undefined
+  #live = false
   #epoch: string | undefined
   /** Of the last publication that came. */
   #offset = 0
-  #clients: Map<string, ClientInfo> | undefined
+  #clients = new Map<string, ClientInfo>()
   #timer: ReturnType<typeof setInterval> | undefined
 
-  constructor(name: string, connection: Centrifuge, closed: () => void) {
+  constructor(name: string, closed: () => void) {
     this.#name = name
-    this.#connection = connection
     this.#closed = closed
   }
 
   add(follower: Follower): void {
     const { position } = follower
     this.#followers.set(follower, position?.offset ?? 0)
-    if (!this.#subscription) {
-      this.#subscribe(position, follower.presence)
+    if (!this.#wanted) {
+      this.#begin(position, follower.presence)
       return
     }
     // Offsets of two epochs can't be compared: the newest snapshot's counts, the others read theirs anew.
-    const others =
-      position && this.#epoch !== undefined && position.epoch !== this.#epoch ? this.#takeOthersOff(follower) : []
+    const otherEpoch = position && this.#epoch !== undefined && position.epoch !== this.#epoch
+    const others = otherEpoch ? this.#takeOthersOff(follower) : []
     // One with an older snapshot makes all begin there again; what the others have had, they aren't given twice.
     const behind = position && (position.epoch !== this.#epoch || position.offset < this.#offset)
-    const presence = follower.presence || this.#clients !== undefined
-    if (behind || presence !== (this.#clients !== undefined) || (!position && this.#epoch === undefined)) {
+    const presence = follower.presence || this.#wanted.presence
+    const newestFirst = !position && this.#epoch === undefined
+    if (behind || newestFirst || presence !== this.#wanted.presence) {
       const from = behind || this.#epoch === undefined ? position : { epoch: this.#epoch, offset: this.#offset }
       this.#unsubscribe()
-      this.#subscribe(from, presence)
+      this.#begin(from, presence)
       for (const other of others) other.lost()
       return
     }
-    if (this.#subscription.state === SubscriptionState.Subscribed) follower.subscribed?.()
-    if (this.#clients) follower.present?.([...this.#clients.values()])
+    if (this.#live) follower.subscribed?.()
+    if (presence) follower.present?.([...this.#clients.values()])
   }
 
   remove(follower: Follower): void {
@@ -116,19 +120,28 @@ class Channel {
     this.#closed()
   }
 
-  #subscribe(position: Position | undefined, presence: boolean): void {
-    const subscription = this.#connection.newSubscription(this.#name, {
+  #begin(position: Position | undefined, presence: boolean): void {
+    this.#wanted = { position, presence }
+    this.#epoch = position?.epoch
+    this.#offset = position?.offset ?? 0
+    this.#clients = new Map()
+    this.open()
+  }
+
+  /** Subscribes, once there is a connection. */
+  open(): void {
+    if (!this.connection || !this.#wanted || this.#subscription) return
+    const { position, presence } = this.#wanted
+    const subscription = this.connection.newSubscription(this.#name, {
       ...(position ? { since: position, positioned: true, recoverable: true } : {}),
       joinLeave: presence,
       minResubscribeDelay: 300,
       maxResubscribeDelay: 8_000,
     })
     this.#subscription = subscription
-    this.#epoch = position?.epoch
-    this.#offset = position?.offset ?? 0
-    this.#clients = presence ? new Map() : undefined
 
     subscription.on('subscribing', () => {
+      this.#live = false
       this.#each((follower) => follower.subscribing?.())
     })
     subscription.on('subscribed', ({ wasRecovering, recovered }) => {
@@ -138,6 +151,7 @@ class Channel {
         })
         return
       }
+      this.#live = true
       this.#each((follower) => follower.subscribed?.())
       if (presence) this.#readPresence(subscription)
     })
@@ -152,11 +166,11 @@ class Channel {
     })
     if (presence) {
       subscription.on('join', ({ info }) => {
-        this.#clients?.set(info.client, info)
+        this.#clients.set(info.client, info)
         this.#tellPresence()
       })
       subscription.on('leave', ({ info }) => {
-        this.#clients?.delete(info.client)
+        this.#clients.delete(info.client)
         this.#tellPresence()
       })
       this.#timer = setInterval(() => {
@@ -179,7 +193,7 @@ class Channel {
   }
 
   #readPresence(subscription: Subscription): void {
-    if (subscription.state !== SubscriptionState.Subscribed) return
+    if (!this.#live) return
     subscription.presence().then(
       ({ clients }) => {
         if (subscription !== this.#subscription) return
@@ -191,7 +205,7 @@ class Channel {
   }
 
   #tellPresence(): void {
-    const clients = [...(this.#clients?.values() ?? [])]
+    const clients = [...this.#clients.values()]
     this.#each((follower) => follower.present?.(clients))
   }
 
@@ -215,10 +229,12 @@ class Channel {
   #unsubscribe(): void {
     const subscription = this.#subscription
     this.#subscription = undefined
+    this.#wanted = undefined
+    this.#live = false
     clearInterval(this.#timer)
     if (!subscription) return
     subscription.removeAllListeners()
     subscription.unsubscribe()
-    this.#connection.removeSubscription(subscription)
+    this.connection?.removeSubscription(subscription)
   }
 }

@@ -1,6 +1,6 @@
 // The page's one live connection.
 
-import { Centrifuge, UnauthorizedError, type TransportEndpoint } from 'centrifuge'
+import type { Centrifuge, TransportEndpoint } from 'centrifuge'
 import { computed, readonly, ref } from 'vue'
 
 import { ApiError } from '../api/client'
@@ -16,9 +16,11 @@ export type ConnectionState = 'idle' | 'connecting' | 'connected' | 'reconnectin
 
 const state = ref<ConnectionState>('idle')
 let client: Centrifuge | undefined
+/** Counts connections, to tell whether one is still wanted when the SDK has been loaded. */
+let wanted = 0
 
 /** The channels of the connection; useChannel is how components take part. */
-export const channels = new Channels(() => connection())
+export const channels = new Channels()
 
 function endpoints(): TransportEndpoint[] {
   const { protocol, host } = location
@@ -30,14 +32,17 @@ function endpoints(): TransportEndpoint[] {
   ]
 }
 
-function connection(): Centrifuge {
-  if (client) return client
+/** The page shows what REST says before the SDK is there: it isn't part of what has to be loaded first. */
+async function open(number: number): Promise<void> {
+  const { Centrifuge, UnauthorizedError } = await import('centrifuge')
+  if (number !== wanted) return // signed out meanwhile
   const made = new Centrifuge(endpoints(), {
     emulationEndpoint: '/emulation',
     minReconnectDelay: 250,
     maxReconnectDelay: 8_000,
     getToken: async () => {
       try {
+        forgetToken() // the SDK asks where the one it has isn't good any more
         return await connectionToken()
       } catch (error) {
         if (error instanceof ApiError && error.status === 401) throw new UnauthorizedError(error.detail)
@@ -46,7 +51,6 @@ function connection(): Centrifuge {
     },
   })
   made.on('connecting', ({ code }) => {
-    if (code !== 0) forgetToken() // it may be what was refused
     state.value = code === 0 ? 'connecting' : lost()
   })
   made.on('connected', () => (state.value = 'connected'))
@@ -56,7 +60,8 @@ function connection(): Centrifuge {
     void load() // signed out elsewhere, perhaps: then sign-in is what to show
   })
   client = made
-  return made
+  channels.attach(made)
+  made.connect()
 }
 
 function lost(): ConnectionState {
@@ -73,13 +78,22 @@ if (typeof window !== 'undefined') {
 
 /** Connects, and stays so until disconnect. */
 export function connect(): void {
-  connection().connect()
+  const number = ++wanted
+  state.value = 'connecting'
+  open(number).catch(() => {
+    if (number !== wanted) return
+    state.value = lost()
+    setTimeout(() => {
+      if (number === wanted) connect()
+    }, 3_000)
+  })
 }
 
 /** Ends the connection and its subscriptions. */
 export function disconnect(): void {
   const ended = client
   client = undefined
+  wanted++
   channels.clear()
   ended?.disconnect()
   forgetToken()

@@ -16,8 +16,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ['/'], does: 'Search tasks' },
 ]
 
-export type Command =
-  'next' | 'previous' | 'first' | 'last' | 'toggle' | 'open' | 'up' | 'down' | 'new' | 'search'
+export type Command = 'next' | 'previous' | 'first' | 'last' | 'toggle' | 'open' | 'up' | 'down' | 'new' | 'search'
 
 type KeyEvent = Pick<KeyboardEvent, 'key' | 'altKey' | 'ctrlKey' | 'metaKey' | 'shiftKey' | 'defaultPrevented'> & {
   target: EventTarget | null

@@ -41,13 +41,21 @@ export function useProject(id: number): ProjectHandle {
   let failures = 0
   let refusals = 0
 
-  // Deltas that come together, as after a while without a connection, are taken together.
+  // Pushes are taken once for each frame that is drawn: many tasks completed at once are one change of the page. What this page
+  // has by itself is taken at once, and with it what came before.
   let queue: Delta[] = []
+  let frame: ReturnType<typeof nextFrame> | undefined
+  const receive = (delta: Delta): void => {
+    queue.push(delta)
+    frame ??= nextFrame(flush)
+  }
   const take = (...deltas: Delta[]): void => {
-    if (queue.length === 0) queueMicrotask(flush)
     queue.push(...deltas)
+    flush()
   }
   const flush = (): void => {
+    frame?.cancel()
+    frame = undefined
     const deltas = queue
     queue = []
     const before = state.value
@@ -115,7 +123,7 @@ export function useProject(id: number): ProjectHandle {
     presence: true,
     onDelta: (value) => {
       const delta = parseDelta(value)
-      if (delta) take(delta)
+      if (delta) receive(delta)
     },
     onReload: () => void load(),
     // Whether one was removed or the project deleted, only the server knows.
@@ -130,6 +138,7 @@ export function useProject(id: number): ProjectHandle {
 
   onScopeDispose(() => {
     ended.abort()
+    frame?.cancel()
     clearTimeout(retry)
   })
   void load()
@@ -145,4 +154,22 @@ export function useProject(id: number): ProjectHandle {
     take,
     load,
   }
+}
+
+/** Runs something with the next frame, and in a window that isn't drawn all the same. */
+function nextFrame(run: () => void): { cancel: () => void } {
+  let done = false
+  const once = (): void => {
+    cancel()
+    run()
+  }
+  const request = requestAnimationFrame(once)
+  const timer = setTimeout(once, 100)
+  const cancel = (): void => {
+    if (done) return
+    done = true
+    cancelAnimationFrame(request)
+    clearTimeout(timer)
+  }
+  return { cancel }
 }

@@ -1,4 +1,4 @@
-import { computed, onScopeDispose, ref, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue'
+import { computed, onScopeDispose, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue'
 
 import { ApiError, del, errorText, patch, post } from '@/api/client'
 import type { Task } from '@/api/types'
@@ -94,13 +94,12 @@ export function useTasks({ state, take, me, live, tell }: TaskSources): Tasks {
     chains.set(chain, settled)
     try {
       take(await run)
-      await Promise.resolve() // what was taken shows from the next microtask on
       drop(key)
     } catch (error) {
       const patient = change.kind === 'complete' || change.kind === 'reopen'
       if (patient && error instanceof ApiError && error.status === 0) {
         await connected(key)
-        if (pending.value.some((one) => one.key === key)) return await send(key, change, request)
+        if (pending.value.some((one) => one.key === key)) await send(key, change, request)
         return
       }
       drop(key)

@@ -9,6 +9,8 @@ export interface Toast {
   detail?: string
   /** Where a click on it leads. */
   to?: RouteLocationRaw
+  /** What a click on it does, where that is more than to lead somewhere. */
+  onOpen?: () => void
   action?: { label: string; run: () => void }
   /** Milliseconds it stays, counted while nobody points at it or has the focus in it; 0: until it is closed. */
   stay: number

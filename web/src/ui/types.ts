@@ -18,8 +18,8 @@ export interface MenuItem {
   checked?: boolean
 }
 
-export interface TabItem {
-  value: string
+export interface TabItem<Value extends string = string> {
+  value: Value
   label: string
   /** A count beside the label; none where it is 0. */
   count?: number

@@ -1,0 +1,205 @@
+// What several people do together. Each takes where the site is, so that it can be tried directly and through nginx.
+
+import assert from 'node:assert/strict'
+
+import { people, Somebody } from './people.js'
+import { until } from './program.js'
+
+/**
+ * @import { Browser, Locator, Page } from 'playwright-core'
+ */
+
+export const shop = 'Rossi Bakery: online shop'
+
+/** @param {Page} page @param {string} project */
+export const bar = (page, project) => page.getByRole('progressbar', { name: `Progress of ${project}` })
+
+/** @param {Page} page */
+export const composer = (page) => page.getByRole('textbox', { name: 'Write a message' })
+
+/** A message that has been stored. @param {Page} page @param {string} text */
+export const message = (page, text) => page.locator('article[data-seq]').filter({ hasText: text })
+
+/** The texts of a conversation as its window shows them, in order. @param {Page} page */
+export async function texts(page) {
+  return page.locator('article[data-seq]').evaluateAll((all) =>
+    all
+      .sort((a, b) => Number(a.getAttribute('data-seq')) - Number(b.getAttribute('data-seq')))
+      .map((each) => `${each.getAttribute('data-seq') ?? ''} ${each.textContent}`),
+  )
+}
+
+/** @param {Page} page @param {string} text */
+export async function say(page, text) {
+  await composer(page).fill(text)
+  await composer(page).press('Enter')
+}
+
+/**
+ * Notes when a bar shows a value.
+ *
+ * @param {Locator} progress
+ * @param {string} value as aria-valuenow has it
+ * @returns {Promise<number>} ms since 1970
+ */
+function whenItShows(progress, value) {
+  return progress.evaluate(
+    (element, wanted) =>
+      new Promise((resolve) => {
+        const look = () => {
+          if (element.getAttribute('aria-valuenow') === wanted) resolve(Date.now())
+        }
+        new MutationObserver(look).observe(element, { attributes: true })
+        look()
+      }),
+    value,
+  )
+}
+
+/**
+ * A customer completes a task: the bars of all others move, in their projects and on their overviews.
+ *
+ * @param {Browser} browser
+ * @param {string} base
+ * @param {(line: string) => void} tell
+ */
+export async function theBarMoves(browser, base, tell) {
+  const elena = await Somebody.signIn(browser, base, people.elena)
+  const ben = await Somebody.signIn(browser, base, people.ben)
+  const jonas = await Somebody.signIn(browser, base, people.jonas)
+  const maya = await Somebody.signIn(browser, base, people.maya)
+  const id = await elena.project(shop)
+  await elena.goto(`/projects/${id}`)
+  await jonas.goto(`/projects/${id}`)
+  await ben.goto('/')
+  await maya.goto('/')
+  /** @type {{ progress: { done: number, total: number } }} */
+  const { progress } = await elena.api('GET', `/api/projects/${id}`)
+  const percent = String(Math.floor((100 * (progress.done + 1)) / progress.total))
+  const others = { jonas, ben, maya }
+  for (const someone of [elena, ...Object.values(others)]) await bar(someone.page, shop).first().waitFor()
+  const shown = Object.entries(others).map(([name, someone]) => ({ name, at: whenItShows(bar(someone.page, shop).first(), percent) }))
+
+  const task = elena.page.getByRole('checkbox', { name: 'Complete “Write the page about us”' })
+  await task.waitFor()
+  await until('the live connection', () => elena.page.locator('.banner').count().then((n) => n === 0))
+  const clicked = await task.evaluate((element) => {
+    const now = Date.now()
+    if (element instanceof HTMLElement) element.click()
+    return now
+  })
+  for (const { name, at } of shown) tell(`a click moves the bar of ${name} after ${(await at) - clicked} ms`)
+  assert.equal(await bar(elena.page, shop).first().getAttribute('aria-valuenow'), percent)
+
+  // The list moves, too: nobody else has it among the outstanding ones any more.
+  await jonas.page.getByRole('checkbox', { name: 'Complete “Write the page about us”' }).waitFor({ state: 'detached' })
+  for (const someone of [elena, ...Object.values(others)]) {
+    assert.deepEqual(someone.errors, [])
+    await someone.leave()
+  }
+}
+
+/**
+ * A question reaches staff, is answered, seen, edited, and is all there after a reload, in order.
+ *
+ * @param {Browser} browser
+ * @param {string} base
+ */
+export async function aQuestionIsAnswered(browser, base) {
+  const tom = await Somebody.signIn(browser, base, people.tom)
+  const priya = await Somebody.signIn(browser, base, people.priya)
+  const id = await tom.project('Hughes Cycles')
+  await tom.goto(`/projects/${id}/chat`)
+  await priya.goto('/')
+  await composer(tom.page).waitFor()
+
+  // Staff see on their overview that something waits, and in the bell what.
+  await say(tom.page, 'Which day do we **switch over**?')
+  await message(tom.page, 'Which day do we switch over?').waitFor()
+  await priya.page.getByRole('button', { name: /Notifications: \d+ new/ }).click()
+  await priya.page.getByRole('link', { name: /Tom Hughes asked/ }).first().click()
+  await priya.page.waitForURL(/\/chat\//)
+  await message(priya.page, 'Which day do we switch over?').waitFor()
+  assert.equal(await message(priya.page, 'Which day').locator('strong').textContent(), 'switch over')
+
+  // Tom sees that she has seen it, and that she writes.
+  await tom.page.getByText(/Seen by .*Priya/).first().waitFor()
+  await composer(priya.page).pressSequentially('On Tuesday at', { delay: 30 })
+  await tom.page.getByText(/Priya is typing/).waitFor()
+  await composer(priya.page).pressSequentially(' seven.')
+  await composer(priya.page).press('Enter')
+  await message(tom.page, 'On Tuesday at seven.').waitFor()
+
+  // She corrects it: both see the new text, and that it was edited.
+  await message(priya.page, 'On Tuesday at seven.').waitFor()
+  await composer(priya.page).press('ArrowUp')
+  const edit = priya.page.getByRole('textbox', { name: 'Edit the message' })
+  await edit.fill('On Wednesday at seven.')
+  await edit.press('Enter')
+  await message(tom.page, 'On Wednesday at seven.').getByText('edited').waitFor()
+
+  // Deleted, it leaves a trace and no text.
+  await say(tom.page, 'Sorry, wrong window')
+  const wrong = message(tom.page, 'Sorry, wrong window')
+  await wrong.waitFor()
+  await wrong.hover()
+  await wrong.getByRole('button', { name: 'More for this message' }).click()
+  await tom.page.getByRole('menuitem', { name: /Delete/ }).click()
+  await tom.page.getByRole('button', { name: 'Delete message' }).click()
+  await message(priya.page, 'This message was deleted.').waitFor()
+  assert.equal(await message(priya.page, 'Sorry, wrong window').count(), 0)
+
+  const clean = (/** @type {string[]} */ all) => all.map((t) => t.replace(/Seen by.*$/, '').trim())
+  await tom.page.reload()
+  await priya.page.reload()
+  for (const someone of [tom, priya]) await message(someone.page, 'This message was deleted.').waitFor()
+  const stored = /** @type {{ messages: { seq: number, body: string }[] }} */ (
+    await tom.api('GET', `/api/conversations/${priya.page.url().replace(/.*\/chat\/(\d+).*/, '$1')}/messages?after=0&limit=200`)
+  ).messages
+  const seqs = stored.map((m) => m.seq)
+  assert.deepEqual(seqs, seqs.map((_, i) => i + 1), 'messages are numbered 1, 2, 3 …')
+  const shown = clean(await texts(tom.page))
+  assert.deepEqual(shown.map((t) => Number(t.split(' ')[0])), seqs.slice(-shown.length))
+  for (const someone of [tom, priya]) {
+    assert.deepEqual(someone.errors, [])
+    await someone.leave()
+  }
+}
+
+/**
+ * Counts agree in all tabs.
+ *
+ * @param {Browser} browser
+ * @param {string} base
+ */
+export async function countsAgree(browser, base) {
+  const amara = await Somebody.signIn(browser, base, people.amara)
+  const maya = await Somebody.signIn(browser, base, people.maya)
+  const id = await maya.project('Diallo Dental')
+  await amara.goto('/inbox')
+  const second = await amara.tab()
+  await second.goto('/')
+  const third = await Somebody.signIn(browser, base, people.amara) // another device
+  await third.goto('/preferences')
+  const tabs = [amara, second, third]
+  const bell = (/** @type {Page} */ page, /** @type {number} */ n) =>
+    page.getByRole('button', { name: n === 0 ? 'Notifications' : `Notifications: ${n} new`, exact: true })
+  for (const tab of tabs) await bell(tab.page, 0).waitFor()
+
+  const me = /** @type {{ id: number }} */ (await amara.api('GET', '/api/me'))
+  const titles = ['First', 'Second', 'Third']
+  for (const title of titles) await maya.api('POST', `/api/projects/${id}/tasks`, { title, assignee_id: me.id })
+  await bell(second.page, 3).waitFor()
+  await bell(third.page, 3).waitFor()
+
+  // Read in one tab, it is read in all.
+  await second.page.getByRole('button', { name: /^Notifications/ }).click()
+  for (const tab of tabs) await bell(tab.page, 0).waitFor()
+  await second.page.getByRole('button', { name: 'Mark all read' }).click()
+  const unread = amara.page.locator('li.item.unread')
+  await until('nothing to be unread in the other tab', async () => (await unread.count()) === 0)
+  for (const tab of tabs) assert.deepEqual(tab.errors, [])
+  await amara.leave()
+  await third.leave()
+  await maya.leave()
+}
