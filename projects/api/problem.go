@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -189,7 +190,7 @@ func faulty(e *huma.ErrorModel) *problem {
 			return asProblem(projects.ErrNotFound)
 		}
 		if len(p.Errors) < 10 {
-			p.Errors = append(p.Errors, fault{Location: clip(wrong.Location), Message: wrong.Message})
+			p.Errors = append(p.Errors, plainly(wrong))
 		}
 	}
 	if len(p.Errors) > 0 {
@@ -197,6 +198,21 @@ func faulty(e *huma.ErrorModel) *problem {
 		p.Detail = strings.TrimPrefix(where+": ", ": ") + p.Errors[0].Message + "."
 	}
 	return p
+}
+
+// undecodable is what the decoder says of JSON that fits the description and isn't what it takes, such as an id of 1e300.
+var undecodable = regexp.MustCompile(`^json: cannot unmarshal (\w+).* into Go (?:struct field [^ ]*?\.?([a-z_0-9]+) of type|value of type)`)
+
+// plainly says what is wrong with a part of a request, without words of the program's.
+func plainly(wrong *huma.ErrorDetail) fault {
+	f := fault{Location: clip(wrong.Location), Message: wrong.Message}
+	if found := undecodable.FindStringSubmatch(wrong.Message); found != nil {
+		f.Message = "this " + found[1] + " can't be taken: it is too large, or of the wrong kind"
+		if found[2] != "" {
+			f.Location = "body." + found[2]
+		}
+	}
+	return f
 }
 
 func tooLarge(most int64) *problem {

@@ -100,6 +100,8 @@ func TestRequestsThatCantBeRead(t *testing.T) {
 		{"POST", "/api/projects/{project}/tasks", `{"title":"T","size":"big"}`, 422, "body.size"},
 		{"POST", "/api/projects/{project}/tasks", `{"title":" "}`, 422, "body.title"},
 		{"POST", "/api/projects/{project}/tasks", `{"title":"T","due_on":"soon"}`, 422, "body.due_on"},
+		{"POST", "/api/projects/{project}/tasks", `{"title":"T","milestone_id":1e300}`, 422, "body.milestone_id"},
+		{"POST", "/api/demo/session", `{"person_id":99999999999999999999}`, 422, "body.person_id"},
 		{"POST", "/api/projects", `{"name":"` + strings.Repeat("x", bodyBytes) + `"}`, 413, ""},
 		{"GET", "/api/projects/x", ``, 404, ""},
 		{"GET", "/api/projects/99999999999999999999", ``, 404, ""},
@@ -123,6 +125,9 @@ func TestRequestsThatCantBeRead(t *testing.T) {
 			continue
 		}
 		p := got.problem(try.want)
+		if strings.Contains(string(got.body), "Go ") || strings.Contains(string(got.body), "json:") {
+			t.Errorf("%s %s %.60s: words of the program's: %s", try.method, try.path, try.body, got.body)
+		}
 		if try.location != "" && (len(p.Errors) == 0 || p.Errors[0].Location != try.location || p.Errors[0].Message == "") {
 			t.Errorf("%s %s %.60s: errors %+v", try.method, try.path, try.body, p.Errors)
 		}

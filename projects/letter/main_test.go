@@ -110,10 +110,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	url := pgtest.Database(t)
-	if err := projects.Migrate(testContext(t), pgtest.Connect(t, url)); err != nil {
-		t.Fatal(err)
-	}
+	url := pgtest.Prepared(t, "projects", projects.Migrate)
 	renderer, err := mail.New(mail.Options{Site: "Projects", From: "projects@example.org", PublicURL: "https://projects.example.org"})
 	if err != nil {
 		t.Fatal(err)

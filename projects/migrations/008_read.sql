@@ -9,7 +9,7 @@
 --
 --     SELECT projects.overview(7);
 CREATE FUNCTION projects.overview(p_person bigint, p_project bigint DEFAULT NULL) RETURNS json
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET max_parallel_workers_per_gather = 0 SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
     RETURN (
@@ -45,21 +45,16 @@ BEGIN
         LEFT JOIN chat c ON c.id = p.id
         LEFT JOIN people h ON h.id = p.id
         CROSS JOIN LATERAL (
-            SELECT json_agg(projects.task_json(t, c.id, '') ORDER BY f.place, f.stage_rank, f.stage, t.rank, t.id) AS tasks
+            SELECT json_agg(projects.task_json(t, c.id, '') ORDER BY f.stage_rank, f.stage, t.rank, t.id) AS tasks
             FROM (
-                -- The second is looked at only where the first has less than 8: one after the other, since nothing is parallel here.
-                (SELECT 1 AS place, s.rank AS stage_rank, s.id AS stage, f.id
-                 FROM (SELECT s.id, s.rank FROM projects.milestone s WHERE s.project_id = mine.id ORDER BY s.rank, s.id) s
-                 CROSS JOIN LATERAL (
-                     SELECT t.id, t.rank FROM projects.task t
-                     WHERE t.project_id = mine.id AND t.milestone_id = s.id AND t.completed_at IS NULL
-                     ORDER BY t.rank, t.id LIMIT 8) f
-                 ORDER BY s.rank, s.id LIMIT 8)
-                UNION ALL
-                (SELECT 2, NULL, NULL, t.id FROM projects.task t
-                 WHERE t.project_id = mine.id AND t.milestone_id IS NULL AND t.completed_at IS NULL
-                 ORDER BY t.rank, t.id LIMIT 8)
-                LIMIT 8) f
+                SELECT s.rank AS stage_rank, s.id AS stage, f.id
+                FROM (SELECT s.id, s.rank FROM projects.milestone s WHERE s.project_id = mine.id
+                      UNION ALL SELECT 0, 'infinity' ORDER BY rank, id) s
+                CROSS JOIN LATERAL (
+                    SELECT t.id, t.rank FROM projects.task t
+                    WHERE t.project_id = mine.id AND coalesce(t.milestone_id, 0) = s.id AND t.completed_at IS NULL
+                    ORDER BY t.rank, t.id LIMIT 8) f
+                ORDER BY s.rank, s.id, f.rank, f.id LIMIT 8) f
             JOIN projects.task t ON t.id = f.id
             LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id
             WHERE mine.role = 'customer' AND p.status = 'active') o);

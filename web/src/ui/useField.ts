@@ -1,4 +1,4 @@
-import { computed, useId, type ComputedRef } from 'vue'
+import { computed, useAttrs, useId, type ComputedRef } from 'vue'
 
 interface FieldProps {
   id?: string | undefined
@@ -21,4 +21,10 @@ export function useField(props: FieldProps): {
     }
   })
   return { id, aria }
+}
+
+/** What a field's control takes of the attributes: all but the class, which is for the whole field. */
+export function useControlAttrs(): ComputedRef<Record<string, unknown>> {
+  const attrs = useAttrs()
+  return computed(() => Object.fromEntries(Object.entries(attrs).filter(([name]) => name !== 'class')))
 }
