@@ -10,6 +10,8 @@ type State = 'unknown' | 'in' | 'out' | 'failed'
 const state = ref<State>('unknown')
 const me = shallowRef<Me | null>(null)
 const error = shallowRef<ApiError | null>(null)
+/** Who was signed in last: between signing out and leaving the page its parts may be drawn once more. */
+let last: Me | null = null
 /** Whether the session ended by itself, and not because somebody signed out here. */
 const expired = ref(false)
 
@@ -45,7 +47,7 @@ function enter(person: Me): void {
     location.reload() // nothing of the former person may stay on the page
     return
   }
-  me.value = person
+  me.value = last = person
   error.value = null
   expired.value = false
   state.value = 'in'
@@ -74,7 +76,7 @@ export function signedIn(person: Me): void {
 
 /** Takes what the person has changed of themselves. */
 export function updated(person: Me): void {
-  if (me.value?.id === person.id) me.value = person
+  if (me.value?.id === person.id) me.value = last = person
 }
 
 /** Rejects with an ApiError: 401 or 422 where address or password are wrong, 429 after too many attempts. */
@@ -113,11 +115,9 @@ export function useSession(): typeof session {
 
 /** Who is signed in, for pages that are only shown to somebody who is. */
 export function useMe(): ComputedRef<Me> {
-  // What was known last stays: between signing out and leaving the page its parts may be drawn once more.
-  let last: Me | null = null
   return computed(() => {
-    last = me.value ?? last
-    if (!last) throw new Error('nobody is signed in')
-    return last
+    const person = me.value ?? last
+    if (!person) throw new Error('nobody is signed in')
+    return person
   })
 }

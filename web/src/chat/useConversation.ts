@@ -73,6 +73,7 @@ export function useConversation(options: ConversationOptions) {
     changed: (list) => (pending.value = list),
     stored: (message) => {
       messages.take(message)
+      messages.flush()
       read(message.seq)
     },
   })

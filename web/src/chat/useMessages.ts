@@ -5,6 +5,7 @@ import { computed, onScopeDispose, ref, shallowRef, triggerRef } from 'vue'
 import { ApiError, errorText } from '../api/client'
 import type { Chat, ChatDelta, ChatSignal, Conversation, Message, Position, Reader } from '../api/types'
 import { useChannel } from '../live/useChannel'
+import { batch } from './batch'
 import { MessageLog, type Run } from './log'
 import { requests, type PageQuery } from './requests'
 
@@ -47,23 +48,24 @@ export function useMessages(conversation: number, options: MessagesOptions) {
   const atStart = computed(() => run.value.from <= 1)
   const atEnd = computed(() => run.value.to >= log.value.lastSeq)
 
-  // Pushes come in bursts: the list is laid out once for all that came in one turn.
-  let scheduled = false
-  function changed(): void {
-    if (scheduled) return
-    scheduled = true
-    queueMicrotask(() => {
-      scheduled = false
-      triggerRef(log)
-    })
-  }
+  // Pushes come in bursts: the list is laid out once for all that came since the last picture. What becomes of what is under way
+  // is told with it, so that a message is never missing in between, nor there twice.
+  let taken: Message[] = []
+  const frame = batch(() => {
+    triggerRef(log)
+    const messages = taken
+    taken = []
+    messages.forEach(options.onMessage)
+  })
+  onScopeDispose(frame.cancel)
 
   function take(message: Message): boolean {
     const known = log.value.get(message.seq) !== undefined
     const appends = message.seq === run.value.to + 1 && run.value.to === log.value.lastSeq
-    if (log.value.take(message)) changed()
+    log.value.take(message)
+    taken.push(message)
+    frame.request()
     if (anchor.value === 0 && appends) anchor.value = message.seq
-    options.onMessage(message)
     return !known
   }
 
@@ -128,7 +130,7 @@ export function useMessages(conversation: number, options: MessagesOptions) {
       if (asked !== generation.value) return false
       log.value.reaches(answer.last_seq)
       answer.messages.forEach(take)
-      changed()
+      frame.flush()
       return answer.messages.length > 0
     } catch (reason) {
       if (!abort.signal.aborted && asked === generation.value) pagingError.value = errorText(reason)
@@ -173,6 +175,8 @@ export function useMessages(conversation: number, options: MessagesOptions) {
     paging,
     pagingError,
     take,
+    /** Shows at once what was taken. */
+    flush: frame.flush,
     more,
     show,
     retry: () => {
