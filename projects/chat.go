@@ -51,11 +51,18 @@ func scanRoom(row pgx.Row) (*room, error) {
 	return &r, err
 }
 
-// StartConversation starts a conversation in a project, about one of its tasks if task isn't nil. A task has one: where there is
-// one already, that is returned, and made is false.
-func (s *Store) StartConversation(ctx context.Context, person, project int64, subject string, task *int64) (c Conversation, made bool, err error) {
-	subject, err = line("subject", "the subject", subject, mostTitle)
-	if err != nil {
+// A ConversationDraft is a conversation that is to be.
+type ConversationDraft struct {
+	Subject string  `json:"subject" doc:"1 to 200 characters."`
+	TaskID  *int64  `json:"task_id,omitempty" doc:"The task that it is about."`
+	Key     *string `json:"key,omitempty" doc:"The maker's own name for it, 1 to 64 bytes, such as a UUID. Who sends the same key again gets what was made with it, and nothing more is made."`
+}
+
+// StartConversation starts a conversation in a project, perhaps about one of its tasks. A task has one: where there is one already,
+// that is returned, and made is false; likewise if the person has made one with the same key.
+func (s *Store) StartConversation(ctx context.Context, person, project int64, draft ConversationDraft) (c Conversation, made bool, err error) {
+	draft.Subject, err = line("subject", "the subject", draft.Subject, mostTitle)
+	if err := first(err, checkOptionalKey(keyedConversation.what, draft.Key)); err != nil {
 		return Conversation{}, false, err
 	}
 	err = s.write(ctx, func(tx pgx.Tx) error {
@@ -63,12 +70,18 @@ func (s *Store) StartConversation(ctx context.Context, person, project int64, su
 		if err != nil {
 			return err
 		}
-		if err := a.open(); err != nil {
+		id, err := keyedConversation.made(ctx, tx, person, project, draft.Key)
+		if err != nil {
 			return err
 		}
-		var id int64
-		if id, made, err = s.conversationOf(ctx, tx, person, project, subject, task); err != nil {
-			return err
+		made = false
+		if id == 0 {
+			if err := a.open(); err != nil {
+				return err
+			}
+			if id, made, err = s.conversationOf(ctx, tx, person, project, draft); err != nil {
+				return err
+			}
 		}
 		c, err = readConversation(ctx, tx, person, id)
 		return err
@@ -77,8 +90,8 @@ func (s *Store) StartConversation(ctx context.Context, person, project int64, su
 }
 
 // conversationOf finds the conversation about a task, or makes one.
-func (s *Store) conversationOf(ctx context.Context, tx pgx.Tx, person, project int64, subject string, task *int64) (id int64, made bool, err error) {
-	if task != nil {
+func (s *Store) conversationOf(ctx context.Context, tx pgx.Tx, person, project int64, draft ConversationDraft) (id int64, made bool, err error) {
+	if task := draft.TaskID; task != nil {
 		// Locked: of two who start it at once, one makes it.
 		err := tx.QueryRow(ctx, `SELECT coalesce(c.id, 0) FROM projects.task t
 			LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id
@@ -99,19 +112,19 @@ func (s *Store) conversationOf(ctx context.Context, tx pgx.Tx, person, project i
 	if conversations >= s.limits.Conversations {
 		return 0, false, &LimitError{Sentence: fmt.Sprintf("This project has %s conversations, which is the most: write in one of them.", thousands(conversations))}
 	}
-	id, err = createConversationTx(ctx, tx, person, project, subject, task)
+	id, err = createConversationTx(ctx, tx, person, project, draft)
 	return id, err == nil, err
 }
 
 // createConversationTx makes a conversation in a project. Whether the person may is the caller's to know, and that the subject is one.
-func createConversationTx(ctx context.Context, tx pgx.Tx, person, project int64, subject string, task *int64) (int64, error) {
+func createConversationTx(ctx context.Context, tx pgx.Tx, person, project int64, draft ConversationDraft) (int64, error) {
 	var id int64
-	err := tx.QueryRow(ctx, `INSERT INTO projects.conversation (project_id, task_id, subject, created_by) VALUES ($1, $2, $3, $4)
-		RETURNING id`, project, task, subject, person).Scan(&id)
+	err := tx.QueryRow(ctx, `INSERT INTO projects.conversation (project_id, task_id, subject, created_by, client_key)
+		VALUES ($1, $2, $3, $4, $5) RETURNING id`, project, draft.TaskID, draft.Subject, person, draft.Key).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("make a conversation: %w", err)
 	}
-	return id, audit(ctx, tx, person, project, "conversation.started", topic("conversation", id), map[string]any{"subject": subject})
+	return id, audit(ctx, tx, person, project, "conversation.started", topic("conversation", id), map[string]any{"subject": draft.Subject})
 }
 
 // readConversation reads a conversation as somebody sees it who may.

@@ -25,16 +25,16 @@ func TestStartConversation(t *testing.T) {
 	s := newStore(t)
 	m := newTeam(t, s.pool)
 	ctx := testContext(t)
-	c, made, err := s.StartConversation(ctx, m.Customer, m.Project, "  Windows ", nil)
+	c, made, err := s.StartConversation(ctx, m.Customer, m.Project, ConversationDraft{Subject: "  Windows "})
 	if err != nil || !made || c.Subject != "Windows" || c.ProjectID != m.Project || c.LastSeq != 0 || c.ReadSeq == nil || *c.ReadSeq != 0 {
 		t.Fatalf("got %+v, made %v, %v", c, made, err)
 	}
 	task := newTask(t, s.pool, m.Project, "Paint")
-	about, made, err := s.StartConversation(ctx, m.Staff, m.Project, "Paint", &task)
+	about, made, err := s.StartConversation(ctx, m.Staff, m.Project, ConversationDraft{Subject: "Paint", TaskID: &task})
 	if err != nil || !made || about.TaskID == nil || *about.TaskID != task {
 		t.Fatalf("got %+v, made %v, %v", about, made, err)
 	}
-	again, made, err := s.StartConversation(ctx, m.Customer, m.Project, "Paint, too", &task)
+	again, made, err := s.StartConversation(ctx, m.Customer, m.Project, ConversationDraft{Subject: "Paint, too", TaskID: &task})
 	if err != nil || made || again.ID != about.ID || again.Subject != "Paint" {
 		t.Fatalf("a second one about the task: %+v, made %v, %v", again, made, err)
 	}
@@ -52,15 +52,15 @@ func TestStartConversation(t *testing.T) {
 		"a task of another project": {m.Lead, m.Project, "A", &elsewhere, &InvalidError{Field: "task_id"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := s.StartConversation(ctx, tt.person, tt.project, tt.subject, tt.task)
+			_, _, err := s.StartConversation(ctx, tt.person, tt.project, ConversationDraft{Subject: tt.subject, TaskID: tt.task})
 			wantError(t, err, tt.want)
 		})
 	}
 	s.limits.Conversations = 2
-	_, _, err = s.StartConversation(ctx, m.Lead, m.Project, "One more", nil)
+	_, _, err = s.StartConversation(ctx, m.Lead, m.Project, ConversationDraft{Subject: "One more"})
 	wantError(t, err, &LimitError{})
 	exec(t, s.pool, "UPDATE projects.project SET status = 'archived' WHERE id = $1", m.Project)
-	_, _, err = s.StartConversation(ctx, m.Lead, m.Project, "Late", nil)
+	_, _, err = s.StartConversation(ctx, m.Lead, m.Project, ConversationDraft{Subject: "Late"})
 	wantError(t, err, &ForbiddenError{})
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -30,8 +29,8 @@ type Draft struct {
 // so a send whose outcome is unknown can be repeated, also on another node. A [ConflictError] says that the key stands for
 // another text.
 func (s *Store) Send(ctx context.Context, person, conversation int64, d Draft) (m Message, made bool, err error) {
-	if d.Key == "" || len(d.Key) > 64 || !utf8.ValidString(d.Key) || strings.ContainsFunc(d.Key, unicode.IsControl) {
-		return Message{}, false, &InvalidError{Field: "key", Problem: fmt.Sprintf("“%s” can't be the key of a message: give 1 to 64 bytes of text, such as a UUID.", clip(printable(d.Key)))}
+	if err := checkKey("a message", d.Key); err != nil {
+		return Message{}, false, err
 	}
 	if len(d.Attachments) > s.limits.Attachments {
 		return Message{}, false, &InvalidError{Field: "attachments", Problem: fmt.Sprintf("There are %d files, and a message may have %d: send the others with another one.", len(d.Attachments), s.limits.Attachments)}

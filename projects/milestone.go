@@ -13,9 +13,10 @@ const mostMilestones = 200
 
 // A MilestoneDraft is a milestone that is to be.
 type MilestoneDraft struct {
-	Name  string `json:"name" doc:"1 to 120 characters."`
-	DueOn *Date  `json:"due_on" required:"false"`
-	After *int64 `json:"after" required:"false" doc:"The milestone it stands behind; 0: before all. Null: behind all."`
+	Name  string  `json:"name" doc:"1 to 120 characters."`
+	DueOn *Date   `json:"due_on" required:"false"`
+	After *int64  `json:"after" required:"false" doc:"The milestone it stands behind; 0: before all. Null: behind all."`
+	Key   *string `json:"key,omitempty" doc:"The maker's own name for it, 1 to 64 bytes, such as a UUID. Who sends the same key again gets what was made with it, and nothing more is made."`
 }
 
 // A MilestoneChange is what is to be different about a milestone.
@@ -57,17 +58,24 @@ func enterMilestone(ctx context.Context, tx pgx.Tx, person, milestone int64) (*a
 	return a, m, nil
 }
 
-// CreateMilestone adds a milestone to a project. Staff may.
-func (s *Store) CreateMilestone(ctx context.Context, person, project int64, draft MilestoneDraft) (Milestone, error) {
-	var m Milestone
+// CreateMilestone adds a milestone to a project. Staff may. If the person has made one with the same key, that is returned, and made
+// is false.
+func (s *Store) CreateMilestone(ctx context.Context, person, project int64, draft MilestoneDraft) (m Milestone, made bool, err error) {
 	name, err := line("name", "the name", draft.Name, mostName)
-	if err := first(err, checkDate("due_on", draft.DueOn)); err != nil {
-		return m, err
+	if err := first(err, checkDate("due_on", draft.DueOn), checkOptionalKey(keyedMilestone.what, draft.Key)); err != nil {
+		return m, false, err
 	}
 	err = s.write(ctx, func(tx pgx.Tx) error {
 		a, err := enter(ctx, tx, person, project, exclusive)
 		if err != nil {
 			return err
+		}
+		before, err := keyedMilestone.made(ctx, tx, person, project, draft.Key)
+		if err != nil {
+			return err
+		}
+		if made = before == 0; !made {
+			return tx.QueryRow(ctx, `SELECT `+milestoneColumns+` FROM projects.milestone m WHERE id = $1`, before).Scan(m.fields()...)
 		}
 		if err := first(a.guides(), a.active()); err != nil {
 			return err
@@ -83,14 +91,15 @@ func (s *Store) CreateMilestone(ctx context.Context, person, project int64, draf
 		if err != nil {
 			return err
 		}
-		err = tx.QueryRow(ctx, `INSERT INTO projects.milestone AS m (project_id, name, due_on, rank) VALUES ($1, $2, $3::text::date, $4)
-			RETURNING `+milestoneColumns, project, name, draft.DueOn, rank).Scan(m.fields()...)
+		err = tx.QueryRow(ctx, `INSERT INTO projects.milestone AS m (project_id, name, due_on, rank, created_by, client_key)
+			VALUES ($1, $2, $3::text::date, $4, $5, $6) RETURNING `+milestoneColumns,
+			project, name, draft.DueOn, rank, person, draft.Key).Scan(m.fields()...)
 		if err != nil {
 			return fmt.Errorf("create milestone: %w", err)
 		}
 		return audit(ctx, tx, person, project, "milestone.created", topic("milestone", m.ID), map[string]any{"name": m.Name})
 	})
-	return m, err
+	return m, made && err == nil, err
 }
 
 // EditMilestone changes a milestone's name, date or place. Staff may.

@@ -20,9 +20,10 @@ const (
 
 // A ProjectDraft is a project that is to be.
 type ProjectDraft struct {
-	Name    string `json:"name" doc:"1 to 120 characters."`
-	Summary string `json:"summary,omitempty" doc:"Up to 2,000 characters."`
-	DueOn   *Date  `json:"due_on" required:"false"`
+	Name    string  `json:"name" doc:"1 to 120 characters."`
+	Summary string  `json:"summary,omitempty" doc:"Up to 2,000 characters."`
+	DueOn   *Date   `json:"due_on" required:"false"`
+	Key     *string `json:"key,omitempty" doc:"The maker's own name for it, 1 to 64 bytes, such as a UUID. Who sends the same key again gets what was made with it, and nothing more is made."`
 }
 
 // A ProjectChange is what is to be different about a project.
@@ -44,42 +45,51 @@ type ProjectHead struct {
 	Version int64  `json:"version"`
 }
 
-// CreateProject makes a project of the person's organisation, with the person as its lead and a first conversation. Staff may.
-func (s *Store) CreateProject(ctx context.Context, person int64, draft ProjectDraft) (Project, error) {
-	var made Project
+// CreateProject makes a project of the person's organisation, with the person as its lead and a first conversation. Staff may. If
+// the person has made one with the same key, that is returned, and made is false.
+func (s *Store) CreateProject(ctx context.Context, person int64, draft ProjectDraft) (p Project, made bool, err error) {
 	name, err1 := line("name", "the name", draft.Name, mostName)
 	summary, err2 := text("summary", "the summary", draft.Summary, mostSummary)
-	if err := first(err1, err2, checkDate("due_on", draft.DueOn)); err != nil {
-		return made, err
+	if err := first(err1, err2, checkDate("due_on", draft.DueOn), checkOptionalKey(keyedProject.what, draft.Key)); err != nil {
+		return p, false, err
 	}
-	err := s.write(ctx, func(tx pgx.Tx) error {
-		var organisation *int64
-		err := tx.QueryRow(ctx, `SELECT organisation_id FROM projects.person WHERE id = $1 AND deactivated_at IS NULL`, person).Scan(&organisation)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("create project: %w", err)
+	err = s.write(ctx, func(tx pgx.Tx) error {
+		id, err := keyedProject.made(ctx, tx, person, 0, draft.Key)
+		if made = err == nil && id == 0; made {
+			id, err = createProjectTx(ctx, tx, person, name, summary, draft)
 		}
-		if organisation == nil {
-			return &ForbiddenError{"Only staff can create projects: ask the people who guide you."}
-		}
-		var id int64
-		err = tx.QueryRow(ctx, `INSERT INTO projects.project (organisation_id, name, summary, due_on, created_by)
-			VALUES ($1, $2, $3, $4::text::date, $5) RETURNING id`, *organisation, name, summary, draft.DueOn, person).Scan(&id)
 		if err != nil {
-			return fmt.Errorf("create project: %w", err)
-		}
-		if _, err := tx.Exec(ctx, `INSERT INTO projects.membership (project_id, person_id, role) VALUES ($1, $2, 'lead')`, id, person); err != nil {
-			return fmt.Errorf("create project: %w", err)
-		}
-		if err := audit(ctx, tx, person, id, "project.created", topic("project", id), map[string]any{"name": name}); err != nil {
 			return err
 		}
-		if _, err := createConversationTx(ctx, tx, person, id, "General", nil); err != nil {
-			return err
-		}
-		made, err = snapshot(ctx, tx, person, id)
+		p, err = snapshot(ctx, tx, person, id)
 		return err
 	})
-	return made, err
+	return p, made && err == nil, err
+}
+
+// createProjectTx makes a project. That name and summary are ones is the caller's to know.
+func createProjectTx(ctx context.Context, tx pgx.Tx, person int64, name, summary string, draft ProjectDraft) (id int64, err error) {
+	var organisation *int64
+	err = tx.QueryRow(ctx, `SELECT organisation_id FROM projects.person WHERE id = $1 AND deactivated_at IS NULL`, person).Scan(&organisation)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("create project: %w", err)
+	}
+	if organisation == nil {
+		return 0, &ForbiddenError{"Only staff can create projects: ask the people who guide you."}
+	}
+	err = tx.QueryRow(ctx, `INSERT INTO projects.project (organisation_id, name, summary, due_on, created_by, client_key)
+		VALUES ($1, $2, $3, $4::text::date, $5, $6) RETURNING id`, *organisation, name, summary, draft.DueOn, person, draft.Key).Scan(&id)
+	if err != nil {
+		return 0, fmt.Errorf("create project: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO projects.membership (project_id, person_id, role) VALUES ($1, $2, 'lead')`, id, person); err != nil {
+		return 0, fmt.Errorf("create project: %w", err)
+	}
+	if err := audit(ctx, tx, person, id, "project.created", topic("project", id), map[string]any{"name": name}); err != nil {
+		return 0, err
+	}
+	_, err = createConversationTx(ctx, tx, person, id, ConversationDraft{Subject: "General"})
+	return id, err
 }
 
 // Project returns a project with all that its page shows, and the position to follow its changes from. Members may.

@@ -14,7 +14,7 @@ func TestProjectIsCreatedWithItsLeadAndAConversation(t *testing.T) {
 	s := newLiveStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	made := must[Project](t)(s.CreateProject(ctx, m.Staff, ProjectDraft{Name: " Kitchen ", Summary: "New\r\nkitchen", DueOn: ptr(Date("2027-03-01"))}))
+	made := must[Project](t)(s.createProject(ctx, m.Staff, ProjectDraft{Name: " Kitchen ", Summary: "New\r\nkitchen", DueOn: ptr(Date("2027-03-01"))}))
 	if made.Name != "Kitchen" || made.Summary != "New\nkitchen" || made.Status != "active" || *made.DueOn != "2027-03-01" || made.Role != Lead || made.Organisation != "Acme" {
 		t.Errorf("the project is %+v", made)
 	}
@@ -33,16 +33,16 @@ func TestProjectIsCreatedWithItsLeadAndAConversation(t *testing.T) {
 		t.Errorf("it reads otherwise (-made +read):\n%s", diff)
 	}
 	for _, person := range []int64{m.Customer, m.Outsider, 999_999} {
-		_, err := s.CreateProject(ctx, person, ProjectDraft{Name: "Mine"})
+		_, err := s.createProject(ctx, person, ProjectDraft{Name: "Mine"})
 		want(t, err, "forbidden", "Only staff")
 	}
 	for field, draft := range map[string]ProjectDraft{
 		"name": {Name: " "}, "summary": {Name: "N", Summary: strings.Repeat("x", 2001)}, "due_on": {Name: "N", DueOn: ptr(Date("soon"))},
 	} {
-		_, err := s.CreateProject(ctx, m.Staff, draft)
+		_, err := s.createProject(ctx, m.Staff, draft)
 		want(t, err, "invalid "+field)
 	}
-	_, err := s.CreateProject(ctx, m.Staff, ProjectDraft{Name: strings.Repeat("x", 121)})
+	_, err := s.createProject(ctx, m.Staff, ProjectDraft{Name: strings.Repeat("x", 121)})
 	want(t, err, "invalid name", "121 characters, and may have 120")
 	if lines := trail(t, s, &m, made.ID); lines[0] != "staff project.created "+topic("project", made.ID) {
 		t.Errorf("the audit trail is %v", lines)
@@ -119,8 +119,8 @@ func TestDeletingAProjectLeavesNothingOfIt(t *testing.T) {
 	s := newStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint", AssigneeID: &m.Staff}))
-	must[Milestone](t)(s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"}))
+	must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint", AssigneeID: &m.Staff}))
+	must[Milestone](t)(s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"}))
 	must[Invitation](t)(s.Invite(ctx, m.Lead, m.Project, InvitationDraft{Email: emailOf(t, s, m.Outsider), Role: Customer}))
 	conversation := newConversation(t, s.pool, m.Project, "General")
 	if _, err := inbox.NotifyTx(ctx, s.pool, inbox.Notification{Users: []string{user(m.Lead)}, Kind: KindQuestion, Group: topic("chat", conversation)}); err != nil {
@@ -157,7 +157,7 @@ func TestOverview(t *testing.T) {
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
 	second := newProject(t, s.pool, m.Organisation, "A second")
-	must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint"}))
+	must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint"}))
 	projects := func(o Overview) []string {
 		names := []string{}
 		for _, p := range o.Projects {
@@ -188,7 +188,7 @@ func TestAuditTrailIsReadInPages(t *testing.T) {
 	s := newStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	task := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint"})).ID
+	task := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint"})).ID
 	for range 3 {
 		if err := turnBoth(ctx, s, m.Customer, task); err != nil {
 			t.Fatal(err)

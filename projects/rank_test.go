@@ -24,7 +24,7 @@ func TestOrderIsAsAskedFor(t *testing.T) {
 		project := newProject(t, s.pool, m.Organisation, "Order")
 		milestones := []*int64{nil}
 		for range 2 {
-			made := must[Milestone](t)(s.CreateMilestone(ctx, m.Admin, project, MilestoneDraft{Name: "M"}))
+			made := must[Milestone](t)(s.createMilestone(ctx, m.Admin, project, MilestoneDraft{Name: "M"}))
 			milestones = append(milestones, &made.ID)
 		}
 		model := make([][]int64, len(milestones)) // ids, by milestone
@@ -59,7 +59,7 @@ func TestOrderIsAsAskedFor(t *testing.T) {
 			all := slices.Concat(model...)
 			if len(all) == 0 || rapid.Bool().Draw(r, "insert") {
 				after := place(where, 0)
-				made := must[Task](t)(s.CreateTask(ctx, m.Admin, project, TaskDraft{Title: "T", MilestoneID: milestones[where], After: after}))
+				made := must[Task](t)(s.createTask(ctx, m.Admin, project, TaskDraft{Title: "T", MilestoneID: milestones[where], After: after}))
 				put(where, made.ID, after)
 				continue
 			}
@@ -89,12 +89,12 @@ func TestGapIsRenumberedWhenItIsUsedUp(t *testing.T) {
 	s := newStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	first := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "First"})).ID
-	last := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Last"})).ID
+	first := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "First"})).ID
+	last := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Last"})).ID
 	expected := []int64{last}
 	renumbered := false
 	for range 80 {
-		made := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T", After: &first}))
+		made := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T", After: &first}))
 		expected = slices.Insert(expected, 0, made.ID)
 		renumbered = renumbered || scan[int64](t, s.pool, `SELECT version FROM projects.task WHERE id = $1`, last) > 1
 	}
@@ -112,12 +112,12 @@ func TestInsertingAtOnce(t *testing.T) {
 	stores := []*Store{storeAt(t, url, false), storeAt(t, url, false)}
 	ctx := testContext(t)
 	m := newTeam(t, stores[0].pool)
-	first := must[Task](t)(stores[0].CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "First"})).ID
+	first := must[Task](t)(stores[0].createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "First"})).ID
 	var do []func() error
 	for i := range 6 {
 		do = append(do, func() error {
 			for range 15 {
-				if _, err := stores[i%2].CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T", After: &first}); err != nil {
+				if _, err := stores[i%2].createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T", After: &first}); err != nil {
 					return err
 				}
 			}
@@ -140,7 +140,7 @@ func TestMilestonesInOrder(t *testing.T) {
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
 	add := func(after *int64) int64 {
-		return must[Milestone](t)(s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M", After: after})).ID
+		return must[Milestone](t)(s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M", After: after})).ID
 	}
 	a := add(nil)
 	b := add(nil)
@@ -181,16 +181,16 @@ func TestMilestones(t *testing.T) {
 	s := newStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	loose := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Loose"})).ID
-	made := must[Milestone](t)(s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "Design", DueOn: ptr(Date("2027-02-03"))}))
+	loose := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Loose"})).ID
+	made := must[Milestone](t)(s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "Design", DueOn: ptr(Date("2027-02-03"))}))
 	var inside []int64
 	for range 3 { // each before the others
-		task := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "In it", MilestoneID: &made.ID, After: ptr[int64](0)}))
+		task := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "In it", MilestoneID: &made.ID, After: ptr[int64](0)}))
 		inside = slices.Insert(inside, 0, task.ID)
 	}
-	_, err := s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: ""})
+	_, err := s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: ""})
 	want(t, err, "invalid name")
-	_, err = s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M", After: ptr[int64](99_999)})
+	_, err = s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M", After: ptr[int64](99_999)})
 	want(t, err, "invalid after")
 	edited := must[Milestone](t)(s.EditMilestone(ctx, m.Lead, made.ID, MilestoneChange{Name: Some("Plan"), DueOn: Some[*Date](nil), Version: Some[int64](1)}))
 	if edited.Name != "Plan" || edited.DueOn != nil || edited.Version != 2 || edited.Rank != made.Rank {
@@ -216,7 +216,7 @@ func TestMilestones(t *testing.T) {
 		t.Errorf("the audit trail is %v", got)
 	}
 	exec(t, s.pool, `INSERT INTO projects.milestone (project_id, name, rank) SELECT $1, 'M', n FROM generate_series(1, 200) n`, m.Project)
-	_, err = s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"})
+	_, err = s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"})
 	want(t, err, "limit", "200 milestones")
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -77,7 +78,8 @@ const (
 	movedAttempts = 20
 )
 
-// write runs do in a transaction, again if it lost against another one: do must change nothing but the transaction.
+// write runs do in a transaction, again if it lost against another one: do must change nothing but the transaction, and what it
+// returns must be what the last run found.
 func (s *Store) write(ctx context.Context, do func(tx pgx.Tx) error) error {
 	return s.transact(ctx, pgx.TxOptions{}, do)
 }
@@ -100,7 +102,8 @@ func (s *Store) transact(ctx context.Context, options pgx.TxOptions, do func(tx 
 // lost tells whether a transaction lost against another one, so that it may succeed if it is tried again.
 func lost(err error) bool {
 	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && (pgErr.Code == "40001" || pgErr.Code == "40P01")
+	return errors.As(err, &pgErr) && (pgErr.Code == "40001" || pgErr.Code == "40P01" ||
+		pgErr.Code == "23505" && strings.HasSuffix(pgErr.ConstraintName, "_client_key")) // another one made it: it will be found
 }
 
 // auditSQL writes a line of the audit trail: $1 who and $2 in which project (0: none), $3 did what, $4 with what.

@@ -13,12 +13,13 @@ import (
 
 // A TaskDraft is a task that is to be.
 type TaskDraft struct {
-	Title       string `json:"title" doc:"1 to 200 characters."`
-	Description string `json:"description,omitempty" doc:"Up to 10,000 characters."`
-	MilestoneID *int64 `json:"milestone_id" required:"false" doc:"Null: in none."`
-	AssigneeID  *int64 `json:"assignee_id" required:"false" doc:"A member. Null: nobody."`
-	DueOn       *Date  `json:"due_on" required:"false"`
-	After       *int64 `json:"after" required:"false" doc:"The task it stands behind; 0: before all. Null: behind all."`
+	Title       string  `json:"title" doc:"1 to 200 characters."`
+	Description string  `json:"description,omitempty" doc:"Up to 10,000 characters."`
+	MilestoneID *int64  `json:"milestone_id" required:"false" doc:"Null: in none."`
+	AssigneeID  *int64  `json:"assignee_id" required:"false" doc:"A member. Null: nobody."`
+	DueOn       *Date   `json:"due_on" required:"false"`
+	After       *int64  `json:"after" required:"false" doc:"The task it stands behind; 0: before all. Null: behind all."`
+	Key         *string `json:"key,omitempty" doc:"The maker's own name for it, 1 to 64 bytes, such as a UUID. Who sends the same key again gets what was made with it, and nothing more is made."`
 }
 
 // A TaskChange is what is to be different about a task.
@@ -97,17 +98,25 @@ func readTask(results pgx.BatchResults) (a *access, t *Task, err error) {
 	return a, t, nil
 }
 
-// CreateTask adds a task to a project. Staff may.
-func (s *Store) CreateTask(ctx context.Context, person, project int64, draft TaskDraft) (Task, error) {
-	var made Task
+// CreateTask adds a task to a project. Staff may. If the person has made one with the same key, that is returned, made is false, and
+// nobody is notified again.
+func (s *Store) CreateTask(ctx context.Context, person, project int64, draft TaskDraft) (task Task, made bool, err error) {
 	title, err1 := line("title", "the title", draft.Title, mostTitle)
 	description, err2 := text("description", "the description", draft.Description, mostDescription)
-	if err := first(err1, err2, checkDate("due_on", draft.DueOn)); err != nil {
-		return made, err
+	if err := first(err1, err2, checkDate("due_on", draft.DueOn), checkOptionalKey(keyedTask.what, draft.Key)); err != nil {
+		return task, false, err
 	}
-	err := s.write(ctx, func(tx pgx.Tx) error {
+	err = s.write(ctx, func(tx pgx.Tx) error {
 		a, err := enter(ctx, tx, person, project, exclusive)
 		if err != nil {
+			return err
+		}
+		before, err := keyedTask.made(ctx, tx, person, project, draft.Key)
+		if err != nil {
+			return err
+		}
+		if made = before == 0; !made {
+			task, err = readTaskAt(ctx, tx, before)
 			return err
 		}
 		if err := first(a.guides(), a.active()); err != nil {
@@ -127,19 +136,31 @@ func (s *Store) CreateTask(ctx context.Context, person, project int64, draft Tas
 			return err
 		}
 		t, err := scanTask(tx.QueryRow(ctx, `INSERT INTO projects.task AS t
-				(project_id, milestone_id, title, description, rank, assignee_id, due_on, created_by)
-			VALUES ($1, $2, $3, $4, $5, $6, $7::text::date, $8) RETURNING `+taskColumns,
-			project, draft.MilestoneID, title, description, rank, draft.AssigneeID, draft.DueOn, person))
+				(project_id, milestone_id, title, description, rank, assignee_id, due_on, created_by, client_key)
+			VALUES ($1, $2, $3, $4, $5, $6, $7::text::date, $8, $9) RETURNING `+taskColumns,
+			project, draft.MilestoneID, title, description, rank, draft.AssigneeID, draft.DueOn, person, draft.Key))
 		if err != nil {
 			return fmt.Errorf("create task: %w", err)
 		}
-		made = *t
+		task = *t
 		if err := audit(ctx, tx, person, project, "task.created", topic("task", t.ID), map[string]any{"title": t.Title}); err != nil {
 			return err
 		}
 		return s.tellAssigned(ctx, tx, a, t)
 	})
-	return made, err
+	return task, made && err == nil, err
+}
+
+// readTaskAt reads a task as it is by now.
+func readTaskAt(ctx context.Context, tx pgx.Tx, id int64) (Task, error) {
+	t, err := scanTask(tx.QueryRow(ctx, `SELECT `+taskColumns+` FROM projects.task t WHERE id = $1`, id))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Task{}, ErrNotFound
+	}
+	if err != nil {
+		return Task{}, fmt.Errorf("task: %w", err)
+	}
+	return *t, nil
 }
 
 // roomForTask refuses another task where there are enough. The counter is exact: the project is locked.

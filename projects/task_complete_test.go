@@ -16,7 +16,7 @@ func TestCompletingAndReopening(t *testing.T) {
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
 	exec(t, s.pool, `UPDATE projects.person SET time_zone = 'Asia/Tokyo' WHERE id = $1`, m.Staff)
-	made := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint"}))
+	made := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint"}))
 	subject := topic("task", made.ID)
 
 	_, err := s.ReopenTask(ctx, m.Customer, made.ID)
@@ -130,7 +130,7 @@ func TestWhoIsNotifiedOfATask(t *testing.T) {
 				draft.AssigneeID = ptr(ids[test.assignee])
 			}
 			// Assigned by the assignee, so that nobody is told of that; customers can't.
-			task := must[Task](t)(s.CreateTask(ctx, m.Admin, m.Project, draft)).ID
+			task := must[Task](t)(s.createTask(ctx, m.Admin, m.Project, draft)).ID
 			exec(t, s.pool, `DELETE FROM trunkline.notification`)
 			has := func(expected, kind string) {
 				t.Helper()
@@ -167,7 +167,7 @@ func TestFormerMembersAreNotNotified(t *testing.T) {
 	s := newStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	task := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint", AssigneeID: &m.Customer})).ID
+	task := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint", AssigneeID: &m.Customer})).ID
 	must[Task](t)(s.CompleteTask(ctx, m.Customer, task))
 	if err := s.RemoveMember(ctx, m.Customer, m.Project, m.Customer); err != nil {
 		t.Fatal(err)

@@ -12,11 +12,11 @@ func TestTaskIsCreatedAsDrafted(t *testing.T) {
 	s := newStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	milestone := must[Milestone](t)(s.CreateMilestone(ctx, m.Staff, m.Project, MilestoneDraft{Name: " Design ", DueOn: ptr(Date("2027-01-31"))}))
+	milestone := must[Milestone](t)(s.createMilestone(ctx, m.Staff, m.Project, MilestoneDraft{Name: " Design ", DueOn: ptr(Date("2027-01-31"))}))
 	if milestone.Name != "Design" || *milestone.DueOn != "2027-01-31" || milestone.Version != 1 || milestone.ProjectID != m.Project {
 		t.Errorf("the milestone is %+v", milestone)
 	}
-	made := must[Task](t)(s.CreateTask(ctx, m.Staff, m.Project, TaskDraft{
+	made := must[Task](t)(s.createTask(ctx, m.Staff, m.Project, TaskDraft{
 		Title: " Paint ", Description: "a\r\nb ", MilestoneID: &milestone.ID, AssigneeID: &m.Customer, DueOn: ptr(Date("2027-01-15")),
 	}))
 	expected := Task{
@@ -71,7 +71,7 @@ func TestTasksThatCantBe(t *testing.T) {
 		"negative":          {TaskDraft{Title: "T", After: ptr[int64](-1)}, TaskChange{After: Some[int64](-1)}, "after", "moved or deleted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := s.CreateTask(ctx, m.Lead, m.Project, test.draft)
+			_, err := s.createTask(ctx, m.Lead, m.Project, test.draft)
 			want(t, err, "invalid "+test.field, test.says)
 			_, err = s.EditTask(ctx, m.Lead, task, test.change)
 			want(t, err, "invalid "+test.field, test.says)
@@ -91,9 +91,9 @@ func TestLimitOfTasks(t *testing.T) {
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
 	for range 2 {
-		must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T"}))
+		must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T"}))
 	}
-	_, err := s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T"})
+	_, err := s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T"})
 	want(t, err, "limit", "has 2 tasks")
 	second := newProject(t, s.pool, m.Organisation, "Second")
 	_, err = s.EditTask(ctx, m.Admin, newTask(t, s.pool, second, "T"), TaskChange{ProjectID: Some(m.Project)})
@@ -104,7 +104,7 @@ func TestEditChangesWhatIsGiven(t *testing.T) {
 	s := newStore(t)
 	ctx := testContext(t)
 	m := newTeam(t, s.pool)
-	made := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint", Description: "Red", DueOn: ptr(Date("2027-01-15")), AssigneeID: &m.Staff}))
+	made := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "Paint", Description: "Red", DueOn: ptr(Date("2027-01-15")), AssigneeID: &m.Staff}))
 	edit := func(change TaskChange) Task {
 		t.Helper()
 		return must[Task](t)(s.EditTask(ctx, m.Lead, made.ID, change))
@@ -242,12 +242,12 @@ func TestMoveToAnotherProject(t *testing.T) {
 	target := newProject(t, s.pool, m.Organisation, "Target")
 	exec(t, s.pool, `INSERT INTO projects.membership (project_id, person_id, role) VALUES ($1, $2, 'staff'), ($1, $3, 'customer')`, target, m.Staff, m.Customer)
 	hidden := newProject(t, s.pool, m.Organisation, "Hidden")
-	milestone := must[Milestone](t)(s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "Here"}))
-	there := must[Milestone](t)(s.CreateMilestone(ctx, m.Staff, target, MilestoneDraft{Name: "There"}))
+	milestone := must[Milestone](t)(s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "Here"}))
+	there := must[Milestone](t)(s.createMilestone(ctx, m.Staff, target, MilestoneDraft{Name: "There"}))
 	draft := TaskDraft{Title: "Paint", MilestoneID: &milestone.ID, AssigneeID: &m.Customer}
-	member := must[Task](t)(s.CreateTask(ctx, m.Lead, m.Project, draft))
+	member := must[Task](t)(s.createTask(ctx, m.Lead, m.Project, draft))
 	draft.AssigneeID = &m.Lead
-	other := must[Task](t)(s.CreateTask(ctx, m.Staff, m.Project, draft))
+	other := must[Task](t)(s.createTask(ctx, m.Staff, m.Project, draft))
 	conversation := newConversation(t, s.pool, m.Project, "About it")
 	exec(t, s.pool, `UPDATE projects.conversation SET task_id = $2 WHERE id = $1`, conversation, member.ID)
 	move := func(by, task int64, change TaskChange) (Task, error) { return s.EditTask(ctx, by, task, change) }

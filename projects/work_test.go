@@ -153,14 +153,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"complete task": {all, func(ctx context.Context, p int64) error { return err(s.CompleteTask(ctx, p, task())) }},
 		"audit":         {guides, func(ctx context.Context, p int64) error { return err(s.Audit(ctx, p, m.Project, 0, 50)) }},
 		"create task": {guides, func(ctx context.Context, p int64) error {
-			return err(s.CreateTask(ctx, p, m.Project, TaskDraft{Title: "T"}))
+			return err(s.createTask(ctx, p, m.Project, TaskDraft{Title: "T"}))
 		}},
 		"edit task": {guides, func(ctx context.Context, p int64) error {
 			return err(s.EditTask(ctx, p, task(), TaskChange{Title: Some("T")}))
 		}},
 		"delete task": {guides, func(ctx context.Context, p int64) error { return s.DeleteTask(ctx, p, task()) }},
 		"create milestone": {guides, func(ctx context.Context, p int64) error {
-			return err(s.CreateMilestone(ctx, p, m.Project, MilestoneDraft{Name: "M"}))
+			return err(s.createMilestone(ctx, p, m.Project, MilestoneDraft{Name: "M"}))
 		}},
 		"edit milestone": {guides, func(ctx context.Context, p int64) error {
 			return err(s.EditMilestone(ctx, p, milestone(), MilestoneChange{Name: Some("N")}))
@@ -235,7 +235,7 @@ func TestStatusOfAProjectForbidsChanges(t *testing.T) {
 	m := newTeam(t, s.pool)
 	open, completed := newTask(t, s.pool, m.Project, "Open"), newTask(t, s.pool, m.Project, "Completed")
 	must[Task](t)(s.CompleteTask(ctx, m.Lead, completed))
-	milestone := must[Milestone](t)(s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"})).ID
+	milestone := must[Milestone](t)(s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"})).ID
 	invitation := must[Invitation](t)(s.Invite(ctx, m.Lead, m.Project, InvitationDraft{Email: "eve@example.com", Role: Customer})).ID
 	colleague := newPerson(t, s.pool, m.Organisation, "Colin")
 	elsewhere := newProject(t, s.pool, m.Organisation, "Elsewhere")
@@ -244,7 +244,7 @@ func TestStatusOfAProjectForbidsChanges(t *testing.T) {
 
 	err := func(_ any, err error) error { return err }
 	work := map[string]func() error{
-		"create task":      func() error { return err(s.CreateTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T"})) },
+		"create task":      func() error { return err(s.createTask(ctx, m.Lead, m.Project, TaskDraft{Title: "T"})) },
 		"edit task":        func() error { return err(s.EditTask(ctx, m.Lead, open, TaskChange{Title: Some("T")})) },
 		"move task out":    func() error { return err(s.EditTask(ctx, m.Lead, open, TaskChange{ProjectID: Some(elsewhere)})) },
 		"move task in":     func() error { return err(s.EditTask(ctx, m.Lead, movable, TaskChange{ProjectID: Some(m.Project)})) },
@@ -252,7 +252,7 @@ func TestStatusOfAProjectForbidsChanges(t *testing.T) {
 		"complete task":    func() error { return err(s.CompleteTask(ctx, m.Lead, open)) },
 		"complete again":   func() error { return err(s.CompleteTask(ctx, m.Lead, completed)) },
 		"reopen task":      func() error { return err(s.ReopenTask(ctx, m.Lead, completed)) },
-		"create milestone": func() error { return err(s.CreateMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"})) },
+		"create milestone": func() error { return err(s.createMilestone(ctx, m.Lead, m.Project, MilestoneDraft{Name: "M"})) },
 		"edit milestone":   func() error { return err(s.EditMilestone(ctx, m.Lead, milestone, MilestoneChange{Name: Some("N")})) },
 		"delete milestone": func() error { return s.DeleteMilestone(ctx, m.Lead, milestone) },
 	}

@@ -7,7 +7,7 @@ import { composer, message, shop } from './lib/scenarios.js'
 
 /**
  * @typedef {{ id: string, from: string, to: string, subject: string }} Mail
- * @typedef {{ text: string, html: string, links: string[], one_click: boolean }} Letter
+ * @typedef {{ text: string, html: string, links: { url: string, text: string }[], one_click: boolean }} Letter
  */
 
 /** @type {Program} */
@@ -43,9 +43,9 @@ async function letter(mail) {
 
 /** @param {Letter} mail @param {RegExp} what */
 function link(mail, what) {
-  const found = mail.links.find((l) => what.test(l))
-  assert.ok(found, `${String(what)} is none of ${mail.links.join(' ')}`)
-  return found
+  const found = mail.links.find(({ url }) => what.test(url))
+  assert.ok(found, `${String(what)} is none of ${mail.links.map(({ url }) => url).join(' ')}`)
+  return found.url
 }
 
 test('what stays unread is mailed to the one who is away, once, and its link opens the right place', async () => {
@@ -120,7 +120,7 @@ test('an invitation comes by mail, and lets somebody new in', async () => {
   const nora = await Somebody.window(context, program.url)
   await nora.page.goto(where)
   await nora.page.getByLabel('Password', { exact: true }).fill('her own long password')
-  await nora.page.getByRole('button', { name: /Join|Create|Accept/ }).click()
+  await nora.page.getByRole('button', { name: /and join|^Join/ }).click()
   await nora.page.getByRole('heading', { name: /Diallo Dental|Your projects/ }).first().waitFor()
   assert.equal(await nora.project('Diallo Dental'), id)
   await nora.leave()

@@ -18,7 +18,7 @@ func (a *api) registerChat() {
 	register(a, huma.Operation{
 		OperationID: "start-conversation", Method: http.MethodPost, Path: "/api/projects/{id}/conversations", Tags: chat,
 		DefaultStatus: http.StatusCreated, Summary: "Start a conversation",
-		Description: "About one of the project's tasks, with task_id: if that has a conversation already, the answer is that one, with status 200.",
+		Description: "About one of the project's tasks, with task_id: if that has a conversation already, the answer is that one, with status 200." + sameKey,
 	}, a.startConversation)
 	register(a, huma.Operation{
 		OperationID: "chat", Method: http.MethodGet, Path: "/api/conversations/{id}", Tags: chat, Summary: "Read a conversation",
@@ -65,22 +65,8 @@ func (a *api) registerChat() {
 	a.registerFiles(chat)
 }
 
-type startInput struct {
-	ID   int64 `path:"id"`
-	Body struct {
-		Subject string `json:"subject" doc:"1 to 200 characters."`
-		TaskID  *int64 `json:"task_id,omitempty" doc:"The task that it is about."`
-	}
-}
-
-type conversationOutput struct {
-	Status int
-	Body   projects.Conversation
-}
-
-func (a *api) startConversation(ctx context.Context, in *startInput) (*conversationOutput, error) {
-	c, made, err := a.Store.StartConversation(ctx, identity(ctx).Person.ID, in.ID, in.Body.Subject, in.Body.TaskID)
-	return &conversationOutput{Status: madeStatus(made), Body: c}, err
+func (a *api) startConversation(ctx context.Context, in *atWith[projects.ConversationDraft]) (*making[projects.Conversation], error) {
+	return answerMade(a.Store.StartConversation(ctx, me(ctx), in.ID, in.Body))
 }
 
 // madeStatus tells whether something was made or was there.

@@ -28,6 +28,22 @@ func answer[T any](body T, err error) (*out[T], error) {
 	return &out[T]{body}, nil
 }
 
+// making is an answer with what was made now, or, with status 200, before.
+type making[T any] struct {
+	Status int
+	Body   T
+}
+
+func answerMade[T any](body T, made bool, err error) (*making[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &making[T]{madeStatus(made), body}, nil
+}
+
+// sameKey describes what makes things.
+const sameKey = " To send it again with the same key makes nothing more: the answer is what was made, with status 200."
+
 // nothing is an answer without one: 204.
 type nothing struct{}
 
@@ -68,9 +84,9 @@ func (a *api) registerProjects() {
 	})
 	register(a, huma.Operation{
 		OperationID: "create-project", Method: http.MethodPost, Path: "/api/projects", Tags: tags, Summary: "Create a project",
-		Description: "For staff, who become its lead.", DefaultStatus: http.StatusCreated,
-	}, func(ctx context.Context, in *struct{ Body projects.ProjectDraft }) (*out[projects.Project], error) {
-		return answer(s.CreateProject(ctx, me(ctx), in.Body))
+		Description: "For staff, who become its lead." + sameKey, DefaultStatus: http.StatusCreated,
+	}, func(ctx context.Context, in *struct{ Body projects.ProjectDraft }) (*making[projects.Project], error) {
+		return answerMade(s.CreateProject(ctx, me(ctx), in.Body))
 	})
 	register(a, huma.Operation{
 		OperationID: "project", Method: http.MethodGet, Path: "/api/projects/{id}", Tags: tags, Summary: "Read a project",
@@ -113,9 +129,9 @@ func (a *api) registerMilestones() {
 	tags := []string{"projects"}
 	register(a, huma.Operation{
 		OperationID: "create-milestone", Method: http.MethodPost, Path: "/api/projects/{id}/milestones", Tags: tags,
-		Summary: "Create a milestone", Description: "For staff.", DefaultStatus: http.StatusCreated,
-	}, func(ctx context.Context, in *atWith[projects.MilestoneDraft]) (*out[projects.Milestone], error) {
-		return answer(s.CreateMilestone(ctx, me(ctx), in.ID, in.Body))
+		Summary: "Create a milestone", Description: "For staff." + sameKey, DefaultStatus: http.StatusCreated,
+	}, func(ctx context.Context, in *atWith[projects.MilestoneDraft]) (*making[projects.Milestone], error) {
+		return answerMade(s.CreateMilestone(ctx, me(ctx), in.ID, in.Body))
 	})
 	register(a, huma.Operation{
 		OperationID: "edit-milestone", Method: http.MethodPatch, Path: "/api/milestones/{id}", Tags: tags,
@@ -136,9 +152,9 @@ func (a *api) registerTasks() {
 	tags := []string{"projects"}
 	register(a, huma.Operation{
 		OperationID: "create-task", Method: http.MethodPost, Path: "/api/projects/{id}/tasks", Tags: tags,
-		Summary: "Create a task", Description: "For staff.", DefaultStatus: http.StatusCreated, MaxBodyBytes: 256 << 10,
-	}, func(ctx context.Context, in *atWith[projects.TaskDraft]) (*out[projects.Task], error) {
-		return answer(s.CreateTask(ctx, me(ctx), in.ID, in.Body))
+		Summary: "Create a task", Description: "For staff." + sameKey, DefaultStatus: http.StatusCreated, MaxBodyBytes: 256 << 10,
+	}, func(ctx context.Context, in *atWith[projects.TaskDraft]) (*making[projects.Task], error) {
+		return answerMade(s.CreateTask(ctx, me(ctx), in.ID, in.Body))
 	})
 	register(a, huma.Operation{
 		OperationID: "edit-task", Method: http.MethodPatch, Path: "/api/tasks/{id}", Tags: tags, MaxBodyBytes: 256 << 10,

@@ -107,7 +107,7 @@ CREATE INDEX task_project ON projects.task (project_id, rank, id);
 -- Finds the first outstanding tasks of a project in the order of its page, without the others being looked at. Those in no milestone
 -- count as in milestone 0: an index isn't known to be in order behind an IS NULL.
 CREATE INDEX task_outstanding ON projects.task (project_id, coalesce(milestone_id, 0), rank, id) WHERE completed_at IS NULL;
-CREATE INDEX task_milestone ON projects.task (milestone_id) WHERE milestone_id IS NOT NULL;
+CREATE INDEX task_milestone ON projects.task (milestone_id);
 CREATE INDEX task_assignee ON projects.task (assignee_id) WHERE completed_at IS NULL;
 
 -- How far each project is: kept by triggers of task, so that nobody counts. Nothing is checked here: should a count ever be wrong, people

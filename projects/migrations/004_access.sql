@@ -23,7 +23,7 @@ $$;
 
 -- roles(p_person) → the same of all projects that somebody has access to.
 CREATE FUNCTION projects.roles(p_person bigint) RETURNS TABLE (project_id bigint, role text)
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 50 SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 200 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN

@@ -9,7 +9,7 @@ import { flush, message } from './sample'
 import { useMessages } from './useMessages'
 
 type Channel = ChannelOptions<ChatDelta, ChatSignal>
-const channel = vi.hoisted(() => ({ options: null as unknown }))
+const channel = vi.hoisted((): { options: unknown } => ({ options: null }))
 vi.mock('../live/useChannel', () => ({
   useChannel: (_name: string, options: unknown) => {
     channel.options = options
@@ -39,13 +39,13 @@ function chat(messages: Message[], last: number, read = last): Chat {
   }
 }
 
-let scope: EffectScope
+let scope: EffectScope | undefined
 let place: number | null
 const heard: number[] = []
 
 async function open(first: Chat, at: number | null = null) {
   vi.mocked(requests.open).mockResolvedValueOnce(first)
-  const opened = scope.run(() =>
+  const opened = scope!.run(() =>
     useMessages(1, {
       at,
       place: () => place,
@@ -169,7 +169,7 @@ describe('useMessages', () => {
     [0, 'failed'],
   ])('says what a %i means', async (status, said) => {
     vi.mocked(requests.open).mockRejectedValueOnce(new ApiError(status, 'no'))
-    const view = scope.run(() =>
+    const view = scope!.run(() =>
       useMessages(1, {
         at: null,
         place: () => null,

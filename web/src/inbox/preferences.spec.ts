@@ -10,7 +10,7 @@ import {
   type MailRule,
   type Preferences,
 } from './preferences'
-import { formOf, preferencesOf } from './preferencesForm'
+import { formOf, preferencesOf, problemsOf } from './preferencesForm'
 import { snoozes } from './snooze'
 
 describe('rules', () => {
@@ -68,6 +68,27 @@ describe('the form', () => {
 
   it('sends back what it got, with what it does not know', async () => {
     expect({ ...(await preferencesOf(formOf(kept), kept)), known_kinds: kept.known_kinds }).toEqual(kept)
+  })
+
+  it('says what can’t be, at its field', () => {
+    const form = formOf(kept)
+    expect(problemsOf(form)).toEqual({})
+    form.kinds.mention = { mail: 'after', amount: 'two', unit: 'h', at: '' }
+    form.kinds['task.completed'] = { mail: 'after', amount: '31', unit: 'd', at: '' }
+    form.default = { mail: 'daily', amount: '', unit: 'h', at: '' }
+    form.to = form.from
+    form.vacation = true
+    form.back = '2020-01-01'
+    expect(Object.keys(problemsOf(form)).sort()).toEqual([
+      'default.at',
+      'kinds.mention.delay',
+      'kinds.task.completed.delay',
+      'quiet_hours',
+      'vacation_until',
+    ])
+    // What isn't switched on isn't wrong.
+    Object.assign(form, { quiet: false, vacation: false, default: ruleForm(null), kinds: {} })
+    expect(problemsOf(form)).toEqual({})
   })
 
   it('leaves out what was switched off', async () => {

@@ -62,6 +62,30 @@ export async function preferencesOf(
   }
 }
 
+/** What can be told to be wrong before it is sent, by field as the server would name it. */
+export function problemsOf(form: PreferencesForm): Record<string, string> {
+  const problems: Record<string, string> = {}
+  const rules = { default: form.default, ...prefixed(form.kinds) }
+  for (const [field, { mail, amount, unit, at }] of Object.entries(rules)) {
+    if (mail === 'daily' && !at) problems[`${field}.at`] = 'Choose a time of the day.'
+    if (mail !== 'after') continue
+    const most = { m: 30 * 24 * 60, h: 30 * 24, d: 30 }[unit]
+    if (!/^\d+$/.test(amount.trim()) || Number(amount) < 1) {
+      problems[`${field}.delay`] = `“${amount}” isn’t a whole number from 1 on. Give one such as 4.`
+    } else if (Number(amount) > most) problems[`${field}.delay`] = 'That is more than 30 days. Choose less, or never.'
+  }
+  if (form.quiet && (!form.from || !form.to)) problems.quiet_hours = 'Choose when the night begins and when it ends.'
+  else if (form.quiet && form.from === form.to) {
+    problems.quiet_hours = `The night can’t begin and end at ${form.from}. Choose two times.`
+  }
+  if (form.vacation && !(form.back > dateString(0))) problems.vacation_until = 'Choose a day to come.'
+  return problems
+}
+
+function prefixed(kinds: Record<string, RuleForm>): Record<string, RuleForm> {
+  return Object.fromEntries(Object.entries(kinds).map(([name, rule]) => [`kinds.${name}`, rule]))
+}
+
 /** Midnight of a day here. */
 function startOf(day: string): string {
   const [year = 0, month = 1, date = 1] = day.split('-').map(Number)

@@ -5,6 +5,7 @@ import type { Progress, Summary, Task } from '../api/types'
 /** The newest that is known of tasks, by id: an answer that was read before a push must not bring back what the push has changed. */
 export type KnownTasks = ReadonlyMap<number, Task>
 
+const names = new Intl.Collator(undefined, { numeric: true }) // “Shop 2” before “Shop 10”
 const statusOrder = { active: 0, finished: 1, archived: 2 } as const
 
 /** Active first, then those with the oldest unanswered question, then by name. */
@@ -12,7 +13,7 @@ export function compare(a: Summary, b: Summary): number {
   return (
     statusOrder[a.status] - statusOrder[b.status] ||
     waitingOrder(a) - waitingOrder(b) ||
-    a.name.localeCompare(b.name) ||
+    names.compare(a.name, b.name) ||
     a.id - b.id
   )
 }

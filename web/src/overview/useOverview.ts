@@ -4,7 +4,7 @@ import { ApiError, get } from '../api/client'
 import type { Overview, PersonDelta, Position, Progress, Summary, Task } from '../api/types'
 import { useChannel } from '../live/useChannel'
 import { useMe } from '../session'
-import { withProgress, withSummary, withTasks } from './state'
+import { compare, withProgress, withSummary, withTasks } from './state'
 
 const gather = 120 // ms in which changes of a project become one request
 const most = 12 // with more projects changed at once, all are read anew
@@ -43,7 +43,7 @@ export function useOverview(): OverviewHandle {
       // What came by push while this was read may be newer.
       for (const { id, progress } of projects.value ?? []) list = withProgress(list, id, progress)
       for (const { id } of list) list = known.size > 0 ? withTasks(list, id, known) : list
-      projects.value = list
+      projects.value = [...list].sort(compare)
       position.value = overview.positions[`person:${me.value.id}`]
       error.value = null
     } catch (caught) {

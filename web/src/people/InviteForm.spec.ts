@@ -8,7 +8,7 @@ afterEach(() => {
 })
 
 function answering(status: number, body: unknown) {
-  const fetch = vi.fn((_path: string, _init: RequestInit) =>
+  const fetch = vi.fn<(path: string, init: RequestInit) => Promise<Response>>(() =>
     Promise.resolve(new Response(JSON.stringify(body), { status })),
   )
   vi.stubGlobal('fetch', fetch)
