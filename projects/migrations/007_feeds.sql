@@ -3,6 +3,10 @@
 -- One statement trigger for each table and event reads what the statement changed from its transition tables, and publishes it in one
 -- call. A project that is being deleted says so once: what its deletion removes with it isn't told. What a person's first page shows
 -- of a project is not pushed but said to have changed, on person:ID, to all who have access.
+--
+-- Each trigger's work grows with the rows of the statement and no faster. A session keeps the plan it first made, perhaps for a single
+-- row: joined by nested loops, a hundred thousand old and new rows would be compared each with each. So what has changed is found by
+-- grouping, or by a FULL JOIN, which is always hashed or merged as long as its WHERE can hold where one side is missing.
 
 -- count_version() is the row trigger that counts the versions of rows, whatever an UPDATE says.
 CREATE FUNCTION projects.count_version() RETURNS trigger
@@ -51,43 +55,54 @@ AS $$
     FROM (SELECT DISTINCT u.person, u.project FROM unnest(p_people, p_projects) u(person, project)) a
 $$;
 
--- feed_task() publishes task and task.deleted on project:ID, or one reload where a statement has more than 500 for a project. A task
--- that moves is deleted in the one project and appears in the other; the conversation about it stays where those are who wrote it,
+-- feed_task() publishes task and task.deleted on project:ID, or one reload where a statement has more than 500 for a project, or more
+-- than 5,000 for all: then for each of them. A task that moves is deleted in the one project and appears in the other; the conversation about it stays where those are who wrote it,
 -- and is about no task any more.
 CREATE FUNCTION projects.feed_task() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     flooded bigint[] := '{}';   -- the projects that have too many
+    moved bigint[];             -- tasks that go to other projects: which, from where, to where, and their versions
+    origins bigint[];
+    targets bigint[];
+    versions bigint[];
     channels text[];
     payloads json[];
 BEGIN
     CASE TG_OP
     WHEN 'INSERT' THEN
-        flooded := ARRAY(SELECT n.project_id FROM new_rows n GROUP BY 1 HAVING count(*) > 500);
+        flooded := ARRAY(SELECT n.project_id FROM new_rows n
+            GROUP BY 1 HAVING count(*) > CASE WHEN (SELECT count(*) FROM new_rows) > 5000 THEN 0 ELSE 500 END);
         SELECT array_agg('project:' || n.project_id ORDER BY n.id),
                array_agg(json_build_object('type', 'task', 'task', projects.task_json(n::projects.task, NULL)) ORDER BY n.id)
         INTO channels, payloads
         FROM new_rows n WHERE n.project_id <> ALL (flooded);
     WHEN 'UPDATE' THEN
+        SELECT array_agg(m.id), array_agg(m.origin), array_agg(m.target), array_agg(m.version) INTO moved, origins, targets, versions
+        FROM (SELECT u.id, max(u.origin) AS origin, max(u.target) AS target, max(u.version) AS version
+              FROM (SELECT n.id, NULL::bigint AS origin, n.project_id AS target, n.version FROM new_rows n
+                    UNION ALL SELECT o.id, o.project_id, NULL, NULL FROM old_rows o) u
+              GROUP BY 1 HAVING max(u.origin) <> max(u.target)) m;
         flooded := ARRAY(
-            SELECT u.project_id
-            FROM (SELECT n.project_id FROM new_rows n
-                  UNION ALL SELECT o.project_id FROM old_rows o JOIN new_rows n ON n.id = o.id WHERE n.project_id <> o.project_id) u
-            GROUP BY 1 HAVING count(*) > 500);
-        IF EXISTS (SELECT FROM new_rows n JOIN old_rows o ON o.id = n.id WHERE o.project_id <> n.project_id) THEN
-            UPDATE projects.conversation c SET task_id = NULL FROM new_rows n WHERE c.task_id = n.id AND c.project_id <> n.project_id;
+            SELECT u.project_id FROM (SELECT n.project_id FROM new_rows n UNION ALL SELECT unnest(origins)) u
+            GROUP BY 1 HAVING count(*) > CASE WHEN (SELECT count(*) FROM new_rows) > 5000 THEN 0 ELSE 500 END);
+        IF moved IS NOT NULL THEN
+            UPDATE projects.conversation c SET task_id = NULL
+            FROM unnest(moved, targets) m(id, project_id) WHERE c.task_id = m.id AND c.project_id <> m.project_id;
         END IF;
+        -- The conversation is looked up for each: a join would be planned once, perhaps to read all of them.
         SELECT array_agg('project:' || d.project_id ORDER BY d.id), array_agg(d.payload ORDER BY d.id) INTO channels, payloads
-        FROM (SELECT n.project_id, n.id, json_build_object('type', 'task', 'task', projects.task_json(n::projects.task, c.id)) AS payload
-              FROM new_rows n LEFT JOIN projects.conversation c ON c.task_id = n.id AND c.project_id = n.project_id
-              WHERE n.project_id <> ALL (flooded)
+        FROM (SELECT n.project_id, n.id, json_build_object('type', 'task', 'task', projects.task_json(n::projects.task,
+                     (SELECT c.id FROM projects.conversation c WHERE c.task_id = n.id AND c.project_id = n.project_id))) AS payload
+              FROM new_rows n WHERE n.project_id <> ALL (flooded)
               UNION ALL
-              SELECT o.project_id, n.id, json_build_object('type', 'task.deleted', 'id', n.id, 'version', n.version)
-              FROM new_rows n JOIN old_rows o ON o.id = n.id WHERE o.project_id <> n.project_id AND o.project_id <> ALL (flooded)) d
+              SELECT m.origin, m.id, json_build_object('type', 'task.deleted', 'id', m.id, 'version', m.version)
+              FROM unnest(moved, origins, versions) m(id, origin, version) WHERE m.origin <> ALL (flooded)) d
         WHERE EXISTS (SELECT FROM projects.project p WHERE p.id = d.project_id);
     WHEN 'DELETE' THEN
-        flooded := ARRAY(SELECT o.project_id FROM old_rows o GROUP BY 1 HAVING count(*) > 500);
+        flooded := ARRAY(SELECT o.project_id FROM old_rows o
+            GROUP BY 1 HAVING count(*) > CASE WHEN (SELECT count(*) FROM old_rows) > 5000 THEN 0 ELSE 500 END);
         SELECT array_agg('project:' || o.project_id ORDER BY o.id),
                array_agg(json_build_object('type', 'task.deleted', 'id', o.id, 'version', o.version + 1) ORDER BY o.id)
         INTO channels, payloads
@@ -164,7 +179,7 @@ BEGIN
             array_agg(json_build_object('type', 'project', 'project', projects.project_json(n::projects.project)) ORDER BY n.id))
         FROM new_rows n;
         PERFORM projects.tell_summary(array_agg(n.id))
-        FROM new_rows n JOIN old_rows o ON o.id = n.id
+        FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
         WHERE (n.name, n.status, n.due_on) IS DISTINCT FROM (o.name, o.status, o.due_on);
     WHEN 'DELETE' THEN
         PERFORM projects.publish_all(array_agg('project:' || o.id ORDER BY o.id), array_agg('{"type":"project.deleted"}'::json))
@@ -253,7 +268,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     changed bigint[] := ARRAY(
-        SELECT n.id FROM new_rows n JOIN old_rows o ON o.id = n.id
+        SELECT n.id FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
         WHERE (n.name, n.company, n.organisation_id, n.deactivated_at IS NULL)
               IS DISTINCT FROM (o.name, o.company, o.organisation_id, o.deactivated_at IS NULL));
 BEGIN
@@ -269,10 +284,10 @@ BEGIN
         PERFORM projects.tell_summary(array_agg(DISTINCT m.project_id)) FROM projects.membership m WHERE m.person_id = ANY (changed);
     END IF;
     PERFORM trunkline.revoke(l.id::text)
-    FROM (SELECT n.id FROM new_rows n JOIN old_rows o ON o.id = n.id
+    FROM (SELECT o.id FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
           WHERE (o.deactivated_at IS NULL AND n.deactivated_at IS NOT NULL)
              OR (o.admin AND (NOT n.admin OR n.organisation_id IS DISTINCT FROM o.organisation_id))
-          ORDER BY n.id) l;
+          ORDER BY o.id) l;
     RETURN NULL;
 END
 $$;
@@ -298,6 +313,9 @@ REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.c
 CREATE FUNCTION projects.feed_conversation() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    tasks bigint[];   -- whose conversation begins or ends, and the projects of these conversations
+    places bigint[];
 BEGIN
     IF TG_OP = 'DELETE' THEN
         PERFORM projects.tell_reload(ARRAY(SELECT DISTINCT o.project_id FROM old_rows o));
@@ -317,15 +335,16 @@ BEGIN
         END IF;
     ELSE
         -- Statement triggers also fire where no row is changed: without the condition, this and that of task would call each other.
-        IF EXISTS (SELECT FROM new_rows n JOIN old_rows o ON o.id = n.id WHERE n.task_id IS DISTINCT FROM o.task_id) THEN
+        SELECT array_agg(u.task_id), array_agg(u.project_id) INTO tasks, places
+        FROM new_rows n FULL JOIN old_rows o ON o.id = n.id,
+             LATERAL (VALUES (n.task_id, n.project_id), (o.task_id, o.project_id)) u(task_id, project_id)
+        WHERE n.task_id IS DISTINCT FROM o.task_id;
+        IF tasks IS NOT NULL THEN
             UPDATE projects.task t SET version = t.version
-            FROM (SELECT u.task_id, u.project_id FROM new_rows n JOIN old_rows o ON o.id = n.id,
-                         LATERAL (VALUES (n.task_id, n.project_id), (o.task_id, o.project_id)) u(task_id, project_id)
-                  WHERE n.task_id IS DISTINCT FROM o.task_id) c
-            WHERE t.id = c.task_id AND t.project_id = c.project_id;
+            FROM unnest(tasks, places) c(task_id, project_id) WHERE t.id = c.task_id AND t.project_id = c.project_id;
         END IF;
         PERFORM projects.tell_summary(array_agg(DISTINCT n.project_id))
-        FROM new_rows n JOIN old_rows o ON o.id = n.id
+        FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
         WHERE (n.last_seq, n.awaiting_since) IS DISTINCT FROM (o.last_seq, o.awaiting_since);
     END IF;
     RETURN NULL;

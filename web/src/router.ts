@@ -1,4 +1,3 @@
-import type { Component } from 'vue'
 import { createRouter, createWebHistory, type RouteLocationNormalized, type Router } from 'vue-router'
 
 import { load, useSession } from './session'
@@ -14,13 +13,6 @@ declare module 'vue-router' {
   }
 }
 
-const pages = import.meta.glob<Component>('./pages/*.vue', { import: 'default' })
-
-/** A page, fetched when it is shown first. */
-function page(name: string): () => Promise<Component> {
-  return pages[`./pages/${name}.vue`] ?? pages['./pages/NotFound.vue'] ?? (() => Promise.reject(new Error(name)))
-}
-
 /** The number in a path, or 0, which is nobody's. */
 function id(value: string | string[] | undefined): number {
   const number = Number(value)
@@ -33,52 +25,67 @@ export function newRouter(): Router {
   const router = createRouter({
     history: createWebHistory(),
     routes: [
-      { path: '/', name: 'overview', component: page('Overview'), meta: { title: 'Overview' } },
-      { path: '/sign-in', name: 'sign-in', component: page('SignIn'), meta: { open: true, title: 'Sign in' } },
+      { path: '/', name: 'overview', component: () => import('./pages/Overview.vue'), meta: { title: 'Overview' } },
+      {
+        path: '/sign-in',
+        name: 'sign-in',
+        component: () => import('./pages/SignIn.vue'),
+        meta: { open: true, title: 'Sign in' },
+      },
       {
         path: '/reset/:token?',
         name: 'reset',
-        component: page('Reset'),
+        component: () => import('./pages/Reset.vue'),
         props: true,
         meta: { open: true, title: 'New password' },
       },
       {
         path: '/invited/:token',
         name: 'invited',
-        component: page('Invited'),
+        component: () => import('./pages/Invited.vue'),
         props: true,
         meta: { open: true, title: 'Invitation' },
       },
-      { path: '/invitations', name: 'invitations', component: page('Invitations'), meta: { title: 'Invitations' } },
+      {
+        path: '/invitations',
+        name: 'invitations',
+        component: () => import('./pages/Invitations.vue'),
+        meta: { title: 'Invitations' },
+      },
       {
         path: '/projects/:id(\\d+)',
         name: 'project',
-        component: page('Project'),
+        component: () => import('./pages/Project.vue'),
         props: project,
         meta: { title: 'Project', fill: true },
       },
       {
         path: '/projects/:id(\\d+)/chat/:conversation(\\d+)?',
         name: 'chat',
-        component: page('Project'),
+        component: () => import('./pages/Project.vue'),
         props: (to) => ({ id: id(to.params.id), chat: true, conversation: id(to.params.conversation) || null }),
         meta: { title: 'Chat', fill: true },
       },
       {
         path: '/projects/:id(\\d+)/people',
         name: 'people',
-        component: page('People'),
+        component: () => import('./pages/People.vue'),
         props: project,
         meta: { title: 'People' },
       },
-      { path: '/inbox', name: 'inbox', component: page('Inbox'), meta: { title: 'Notifications' } },
-      { path: '/preferences', name: 'preferences', component: page('Preferences'), meta: { title: 'Preferences' } },
-      { path: '/account', name: 'account', component: page('Account'), meta: { title: 'Account' } },
-      { path: '/search', name: 'search', component: page('Search'), meta: { title: 'Search' } },
+      { path: '/inbox', name: 'inbox', component: () => import('./pages/Inbox.vue'), meta: { title: 'Notifications' } },
+      {
+        path: '/preferences',
+        name: 'preferences',
+        component: () => import('./pages/Preferences.vue'),
+        meta: { title: 'Preferences' },
+      },
+      { path: '/account', name: 'account', component: () => import('./pages/Account.vue'), meta: { title: 'Account' } },
+      { path: '/search', name: 'search', component: () => import('./pages/Search.vue'), meta: { title: 'Search' } },
       {
         path: '/:path(.*)*',
         name: 'not-found',
-        component: page('NotFound'),
+        component: () => import('./pages/NotFound.vue'),
         meta: { open: true, title: 'Not found' },
       },
     ],

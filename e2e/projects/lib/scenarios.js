@@ -176,7 +176,7 @@ export async function countsAgree(browser, base) {
   const amara = await Somebody.signIn(browser, base, people.amara)
   const maya = await Somebody.signIn(browser, base, people.maya)
   const id = await maya.project('Diallo Dental')
-  await amara.goto('/inbox')
+  await amara.goto('/account')
   const second = await amara.tab()
   await second.goto('/')
   const third = await Somebody.signIn(browser, base, people.amara) // another device
@@ -189,14 +189,16 @@ export async function countsAgree(browser, base) {
   const me = /** @type {{ id: number }} */ (await amara.api('GET', '/api/me'))
   const titles = ['First', 'Second', 'Third']
   for (const title of titles) await maya.api('POST', `/api/projects/${id}/tasks`, { title, assignee_id: me.id })
-  await bell(second.page, 3).waitFor()
-  await bell(third.page, 3).waitFor()
+  for (const tab of tabs) await bell(tab.page, 3).waitFor()
 
-  // Read in one tab, it is read in all.
-  await second.page.getByRole('button', { name: /^Notifications/ }).click()
+  // What is shown in one tab isn't new in any, and stays unread until it is read.
+  await amara.page.getByRole('button', { name: /^Notifications/ }).click()
+  await amara.page.getByRole('link', { name: 'All notifications' }).click()
+  const unread = amara.page.locator('main li.item.unread')
+  await until('three unread ones to be listed', async () => (await unread.count()) === 3)
   for (const tab of tabs) await bell(tab.page, 0).waitFor()
+  await second.page.getByRole('button', { name: /^Notifications/ }).click()
   await second.page.getByRole('button', { name: 'Mark all read' }).click()
-  const unread = amara.page.locator('li.item.unread')
   await until('nothing to be unread in the other tab', async () => (await unread.count()) === 0)
   for (const tab of tabs) assert.deepEqual(tab.errors, [])
   await amara.leave()

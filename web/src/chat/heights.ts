@@ -7,14 +7,14 @@ export interface Row {
   estimate: number
 }
 
-export class Heights {
-  private rows: readonly Row[] = []
+export class Heights<R extends Row = Row> {
+  private rows: readonly R[] = []
   private readonly measured = new Map<string, number>()
   private index = new Map<string, number>()
   /** Where each row begins; one more for the end. */
   private offsets = new Float64Array(1)
 
-  setRows(rows: readonly Row[]): void {
+  setRows(rows: readonly R[]): void {
     this.rows = rows
     this.index = new Map(rows.map((row, i) => [row.key, i]))
     this.place(0)
@@ -61,8 +61,8 @@ export class Heights {
     return this.index.get(key)
   }
 
-  key(i: number): string | undefined {
-    return this.rows[i]?.key
+  row(i: number): R | undefined {
+    return this.rows[i]
   }
 
   /** The row at y px; the first or the last one where there is none. */
@@ -84,7 +84,7 @@ export class Heights {
       this.offsets.set(former.subarray(0, Math.min(from + 1, former.length, this.offsets.length)))
     }
     for (let i = from; i < this.rows.length; i++) {
-      const row = this.rows[i] as Row
+      const row = this.rows[i] as R
       this.offsets[i + 1] = (this.offsets[i] ?? 0) + (this.measured.get(row.key) ?? row.estimate)
     }
   }

@@ -40,8 +40,8 @@ export const requests = {
   edits: (message: number) => get<{ edits: Edit[] }>(`/api/messages/${message}/edits`),
   read: (conversation: number, seq: number) => post<Reader>(`${path(conversation)}/read`, { up_to_seq: seq }),
   typing: (conversation: number) => post(`${path(conversation)}/typing`),
-  start: (project: number, subject: string) =>
-    post<Conversation>(`/api/projects/${project}/conversations`, { subject }),
+  start: (project: number, subject: string, key: string) =>
+    post<Conversation>(`/api/projects/${project}/conversations`, { subject, key }),
   attach: (conversation: number, file: File, options: UploadOptions) =>
     upload<Attachment>(`${path(conversation)}/attachments?name=${encodeURIComponent(file.name)}`, file, options),
   detach: (attachment: number) => del(`/api/attachments/${attachment}`),

@@ -2,6 +2,7 @@
 
 import { computed, onScopeDispose, ref, shallowRef, watch } from 'vue'
 
+import { newKey } from '../api/key'
 import type { Attachment, Me, Message } from '../api/types'
 import { useConnection } from '../live/connection'
 import { judge } from './judge'
@@ -28,14 +29,6 @@ const later = (call: () => void, ms: number): (() => void) => {
   return () => {
     clearTimeout(timer)
   }
-}
-
-/** A client key. Where the page isn't served safely, browsers have no randomUUID. */
-function newKey(): string {
-  if ('randomUUID' in crypto) return crypto.randomUUID()
-  return [...(crypto as Crypto).getRandomValues(new Uint8Array(16))]
-    .map((byte) => byte.toString(16).padStart(2, '0'))
-    .join('')
 }
 
 export function useConversation(options: ConversationOptions) {

@@ -36,7 +36,7 @@ const nearEnd = 24
  * where it is. At the end it holds on to the end. The scroller needs `overflow-anchor: none` and no padding above or below.
  */
 export function useWindow<R extends Row>({ rows, scroller, holds, complete }: WindowOptions<R>) {
-  const heights = new Heights()
+  const heights = new Heights<R>()
   /** The same, told to what depends on it when it has changed. */
   const layout = shallowRef(heights)
   const top = ref(0)
@@ -58,8 +58,9 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
 
   function hold(): void {
     anchor = null
-    for (let i = heights.at(top.value); i < rows.value.length; i++) {
-      const row = rows.value[i]
+    // Of the rows that were laid out: those to come may be others already.
+    for (let i = heights.at(top.value); i < heights.count; i++) {
+      const row = heights.row(i)
       if (!row || !holds(row)) continue
       anchor = { key: row.key, above: top.value - heights.offset(i) }
       return

@@ -1,6 +1,8 @@
 import { flushPromises, mount } from '@vue/test-utils'
 import { afterEach, expect, test, vi } from 'vitest'
 
+import { anAnswer } from '@/project/fixture'
+
 import InviteForm from './InviteForm.vue'
 
 afterEach(() => {
@@ -9,7 +11,7 @@ afterEach(() => {
 
 function answering(status: number, body: unknown) {
   const fetch = vi.fn<(path: string, init: RequestInit) => Promise<Response>>(() =>
-    Promise.resolve(new Response(JSON.stringify(body), { status })),
+    Promise.resolve(anAnswer(status, body)),
   )
   vi.stubGlobal('fetch', fetch)
   return fetch

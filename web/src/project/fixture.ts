@@ -103,3 +103,14 @@ export function dice(seed: number): (n: number) => number {
     return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n)
   }
 }
+
+/** An answer of the server whose body is there at once: a real one is read by a stream, at its own pace. */
+export function anAnswer(status: number, body?: unknown): Response {
+  const answer: Pick<Response, 'ok' | 'status' | 'headers' | 'text'> = {
+    ok: status < 300,
+    status,
+    headers: new Headers(),
+    text: () => Promise.resolve(body === undefined ? '' : JSON.stringify(body)),
+  }
+  return answer as Response
+}

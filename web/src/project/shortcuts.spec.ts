@@ -42,5 +42,7 @@ test('somebody who types means letters', () => {
     expect(command(event('j', { target }), true)).toBeUndefined()
   }
   expect(command(event('j', { target: checkbox }), true)).toBe('next')
+  expect(command(event('x', { target: checkbox }), true)).toBe('toggle')
+  expect(command(event(' ', { target: checkbox }), true)).toBeUndefined()
   expect(command(event('n', { ctrlKey: true }), true)).toBeUndefined()
 })

@@ -46,6 +46,8 @@ export function command(event: KeyEvent, inList: boolean): Command | undefined {
     if (!inList) return undefined
     return event.key === 'ArrowUp' ? 'up' : event.key === 'ArrowDown' ? 'down' : undefined
   }
+  // The space bar presses a checkbox by itself.
+  if (event.key === ' ' && event.target instanceof HTMLInputElement) return undefined
   return (inList ? IN_LIST.get(event.key) : undefined) ?? ANYWHERE.get(event.key)
 }
 

@@ -23,7 +23,7 @@ export interface Commands {
   move: (id: number, target: Target | undefined) => void
   create: (title: string, milestone: number | null) => void
   /** Does what a key means, and answers whether it meant something here. */
-  run: (meant: Command, target: Element | null) => boolean
+  run: (meant: Command) => boolean
 }
 
 /** What can be done in the list, by pointer and by keys, and what is said of it to those who don't see it. */
@@ -59,7 +59,7 @@ export function useCommands(sources: Sources): Commands {
       // The place to type the next one moves down by a row; it stays in sight.
       reveal(`n${milestone ?? 0}`)
     },
-    run: (meant, target) => {
+    run: (meant) => {
       const id = active.value
       switch (meant) {
         case 'next':
@@ -68,12 +68,11 @@ export function useCommands(sources: Sources): Commands {
         case 'last':
           return go(meant)
         case 'toggle':
-          // The checkbox is pressed by the space bar itself.
-          if (target instanceof HTMLInputElement || id === null) return false
+          if (id === null) return false
           toggle(id)
           return true
         case 'open':
-          if (target instanceof HTMLInputElement || id === null) return false
+          if (id === null) return false
           open(id)
           return true
         case 'up':

@@ -4,7 +4,7 @@ import { effectScope, type EffectScope } from 'vue'
 
 import type { ChannelOptions } from '@/live/useChannel'
 
-import { aProject, aTask } from './fixture'
+import { anAnswer, aProject, aTask } from './fixture'
 import { useProject, type ProjectHandle } from './useProject'
 
 const followed = new Map<string, ChannelOptions<unknown>>()
@@ -43,7 +43,7 @@ afterEach(() => {
 const json =
   (body: unknown, status = 200) =>
   () =>
-    new Response(JSON.stringify(body), { status })
+    anAnswer(status, body)
 const snapshot = (...ids: number[]) => json(aProject({ tasks: ids.map((id) => aTask({ id })) }))
 const ids = (handle: ProjectHandle) => handle.state.value?.project.tasks.map(({ id }) => id)
 

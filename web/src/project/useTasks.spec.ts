@@ -4,7 +4,7 @@ import { effectScope, ref, shallowRef, type EffectScope } from 'vue'
 
 import type { Task } from '@/api/types'
 
-import { aMilestone, aProject, aTask } from './fixture'
+import { aMilestone, anAnswer, aProject, aTask } from './fixture'
 import { begin, reduce, type ProjectState } from './state'
 import { UNDO, useTasks, type Tasks, type Tell } from './useTasks'
 
@@ -34,7 +34,7 @@ beforeEach(() => {
         path,
         body: typeof init.body === 'string' ? (JSON.parse(init.body) as unknown) : undefined,
         answer: async (status, body) => {
-          resolve(new Response(body === undefined ? null : JSON.stringify(body), { status }))
+          resolve(anAnswer(status, body))
           await flushPromises()
         },
         fail: async () => {
@@ -181,7 +181,8 @@ test('new tasks stand at the end of their milestone, in the order of typing', as
   const titles = () => tasks.value.filter((task) => task.milestone_id === 10).map(({ title }) => title)
   expect(titles()).toEqual(['Task 1', 'First', 'Second'])
   await flushPromises()
-  expect(requests.map(({ body }) => body)).toEqual([{ title: 'First', milestone_id: 10 }])
+  const key: unknown = expect.stringMatching(/^[0-9a-f-]{32,36}$/)
+  expect(requests.map(({ body }) => body)).toEqual([{ title: 'First', milestone_id: 10, key }])
   await requests[0]!.answer(201, aTask({ id: 3, title: 'First', milestone_id: 10, rank: 1500 }))
   expect(titles()).toEqual(['Task 1', 'First', 'Second'])
   await requests[1]!.answer(201, aTask({ id: 4, title: 'Second', milestone_id: 10, rank: 1600 }))

@@ -1,6 +1,7 @@
 import { computed, onScopeDispose, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue'
 
 import { ApiError, del, errorText, patch, post } from '@/api/client'
+import { newKey } from '@/api/key'
 import type { Task } from '@/api/types'
 
 import type { Delta } from './delta'
@@ -96,7 +97,8 @@ export function useTasks({ state, take, me, live, tell }: TaskSources): Tasks {
       take(await run)
       drop(key)
     } catch (error) {
-      const patient = change.kind === 'complete' || change.kind === 'reopen'
+      // What may have arrived all the same, and does nothing more when it arrives again.
+      const patient = change.kind === 'complete' || change.kind === 'reopen' || change.kind === 'create'
       if (patient && error instanceof ApiError && error.status === 0) {
         await connected(key)
         if (pending.value.some((one) => one.key === key)) await send(key, change, request)
@@ -217,11 +219,12 @@ export function useTasks({ state, take, me, live, tell }: TaskSources): Tasks {
     remove,
     create: (title, milestone) => {
       const group = byMilestone(tasks.value, milestones()).get(milestone) ?? []
+      const key = newKey()
       const task = draft(--temporary, title, milestone, state.value?.project.id ?? 0)
       task.rank = rankBehind(group, group.at(-1)?.id ?? 0)
       const newest = (state.value?.project.tasks ?? []).reduce((most, one) => Math.max(most, one.id), 0)
       attempt({ kind: 'create', task, newest }, () =>
-        asked(post<Task>(`/api/projects/${task.project_id}/tasks`, { title, milestone_id: milestone })),
+        asked(post<Task>(`/api/projects/${task.project_id}/tasks`, { title, milestone_id: milestone, key })),
       )
     },
   }

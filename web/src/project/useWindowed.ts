@@ -61,7 +61,7 @@ export function useWindowed(
       measureElement: (
         element: Element,
         entry: ResizeObserverEntry | undefined,
-        instance: Virtualizer<Element, Element>,
+        instance: Virtualizer<HTMLElement, Element>,
       ) => {
         const box = entry?.borderBoxSize[0]
         if (box) return Math.round(box.blockSize)
