@@ -45,7 +45,12 @@ const looks = {
 async function settled(page) {
   await page.waitForLoadState('load')
   await until('the page to have loaded what it shows', async () =>
-    page.evaluate(() => document.querySelector('h1') !== null && document.querySelector('[aria-busy="true"]') === null),
+    page.evaluate(
+      () =>
+        document.querySelector('h1') !== null &&
+        document.querySelector('[aria-busy="true"]') === null &&
+        (!/^\/projects\/\d+\/chat/.test(location.pathname) || document.querySelector('article[data-seq]') !== null),
+    ),
   )
   await page.evaluate(() => document.fonts.ready.then(() => null))
 }
@@ -110,7 +115,7 @@ test('with the keyboard alone: sign in, complete a task, ask, read the bell, sig
     for (let i = 0; i < most; i++) {
       const found = await page.evaluate(() => {
         const e = document.activeElement
-        if (!(e instanceof HTMLElement)) return ''
+        if (!(e instanceof HTMLElement) || !e.matches('a, button, input, textarea, select, [role]')) return ''
         const label = e.getAttribute('aria-label') ?? (e instanceof HTMLInputElement ? e.labels?.[0]?.textContent : null) ?? e.textContent
         return label.trim()
       })

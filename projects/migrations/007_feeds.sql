@@ -56,8 +56,8 @@ AS $$
 $$;
 
 -- feed_task() publishes task and task.deleted on project:ID, or one reload where a statement has more than 500 for a project, or more
--- than 5,000 for all: then for each of them. A task that moves is deleted in the one project and appears in the other; the conversation about it stays where those are who wrote it,
--- and is about no task any more.
+-- than 5,000 for all: then for each of them. A task that moves is deleted in the one project and appears in the other; the conversation
+-- about it stays where those are who wrote it, and is about no task any more.
 CREATE FUNCTION projects.feed_task() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
