@@ -28,7 +28,7 @@ func (s *Store) Audit(ctx context.Context, person, project, before int64, limit 
 		}
 		rows, err := tx.Query(ctx, `SELECT l.id, l.at, l.person_id, coalesce(w.name, ''), l.action, l.subject, l.detail
 			FROM projects.audit l LEFT JOIN projects.person w ON w.id = l.person_id
-			WHERE l.project_id = $1 AND ($2 = 0 OR l.id < $2) ORDER BY l.id DESC LIMIT $3`, project, before, limit+1)
+			WHERE l.project_id = $1 AND ($2::bigint = 0 OR l.id < $2) ORDER BY l.id DESC LIMIT $3`, project, before, limit+1)
 		if err != nil {
 			return fmt.Errorf("audit trail: %w", err)
 		}

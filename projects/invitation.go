@@ -143,9 +143,9 @@ func (s *Store) mayInvite(ctx context.Context, tx pgx.Tx, a *access, email strin
 		return 0, err
 	}
 	// One that has expired makes room for the new one.
-	if _, err := tx.Exec(ctx, `UPDATE projects.invitation SET revoked_at = now()
-		WHERE project_id = $1 AND lower(email) = $2 AND accepted_at IS NULL AND revoked_at IS NULL`, a.project, email); err != nil {
-		return 0, fmt.Errorf("invite: %w", err)
+	if err := closeInvitations(ctx, tx, `UPDATE projects.invitation SET revoked_at = now()
+		WHERE project_id = $1 AND lower(email) = $2 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING id`, a.project, email); err != nil {
+		return 0, err
 	}
 	err = tx.QueryRow(ctx, `SELECT max(l.created_at) FROM projects.letter l JOIN projects.invitation i ON i.id = l.invitation_id
 		WHERE i.project_id = $1 AND lower(i.email) = $2`, a.project, email).Scan(&last)
@@ -153,6 +153,24 @@ func (s *Store) mayInvite(ctx context.Context, tx pgx.Tx, a *access, email strin
 		return 0, fmt.Errorf("invite: %w", err)
 	}
 	return known, notTooOften(ctx, tx, a, email, last)
+}
+
+// closeInvitations ends invitations by a statement that returns their ids, and takes back what was notified of them.
+func closeInvitations(ctx context.Context, tx pgx.Tx, sql string, args ...any) error {
+	rows, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return fmt.Errorf("end invitations: %w", err)
+	}
+	ended, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return fmt.Errorf("end invitations: %w", err)
+	}
+	for _, id := range ended {
+		if err := retract(ctx, tx, inbox.Retraction{Cause: topic("invitation", id)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // notTooOften refuses another letter to an address that has just had one, and to anybody where a project sends too many.

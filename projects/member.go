@@ -124,6 +124,13 @@ func (s *Store) AddMember(ctx context.Context, person, project, colleague int64,
 		if tag.RowsAffected() == 0 {
 			return &ConflictError{fmt.Sprintf("%s takes part in “%s” already.", name, a.name)}
 		}
+		// Who was invited by mail needn't accept that any more.
+		err = closeInvitations(ctx, tx, `UPDATE projects.invitation i SET accepted_at = now(), accepted_by = w.id FROM projects.person w
+			WHERE w.id = $2 AND i.project_id = $1 AND lower(i.email) = lower(w.email) AND i.accepted_at IS NULL AND i.revoked_at IS NULL
+			RETURNING i.id`, project, colleague)
+		if err != nil {
+			return err
+		}
 		m, err := member(ctx, tx, project, colleague)
 		if err != nil {
 			return err

@@ -30,11 +30,12 @@ CREATE TABLE IF NOT EXISTS projects.migration (
 );
 `
 
-// namespaces are the settings of the channels. How long messages are kept is set once: whoever changes that keeps it.
+// namespaces are the settings of the channels. How long messages are kept is set once: whoever changes that keeps it. Those of chat:ID
+// have the texts of the chat, which is in tables of its own: were they kept, what people delete could still be read there.
 const namespaces = `INSERT INTO trunkline.namespace AS n (name, authorize, publish, presence, join_leave, conflate, retention)
 VALUES ('project', 'projects.may', false, true, true, NULL, interval '30 days'),
        ('progress', 'projects.may', false, false, false, interval '250 ms', interval '1 day'),
-       ('chat', 'projects.may', false, true, false, NULL, NULL),
+       ('chat', 'projects.may', false, true, false, NULL, interval '1 day'),
        ('person', 'projects.may', false, false, false, NULL, interval '1 day')
 ON CONFLICT (name) DO UPDATE SET authorize = excluded.authorize, publish = excluded.publish, presence = excluded.presence,
     join_leave = excluded.join_leave, conflate = excluded.conflate

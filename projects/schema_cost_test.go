@@ -80,20 +80,91 @@ func newMeter(t testing.TB, url string) (*pgx.Conn, func() effort) {
 // However many rows a statement changes, its triggers' work grows with them and no faster, also where the session has planned them
 // for single rows before.
 func TestBulkChangesCostWhatTheyChange(t *testing.T) {
-	const stages, tasks = 20, 2000 // of each of 2 projects
-	for _, change := range []struct {
-		name, sql string
-		undone    bool // rolled back, since the next needs the rows
-	}{
-		{"milestones", "DELETE FROM projects.milestone WHERE rank > 1", true},
-		{"who had all tasks", "DELETE FROM projects.person WHERE name = 'Stan'", true},
-		{"tasks that move", "UPDATE projects.task SET project_id = $1 WHERE project_id <> $1", true},
-		{"tasks", "DELETE FROM projects.task", true},
-		{"all tasks", "TRUNCATE projects.task CASCADE", true},
-	} {
-		_ = change
+	url := newDatabase(t)
+	conn, spent := newMeter(t, url)
+	m := newTeam(t, conn)
+	const projects, stages, tasks = 10, 10, 20 // each in each
+	exec(t, conn, "SET auto_explain.log_min_duration = -1")
+	exec(t, conn, "INSERT INTO projects.project (organisation_id, name) SELECT $1, 'Project' FROM generate_series(2, $2)", m.Organisation, projects)
+	exec(t, conn, "INSERT INTO projects.milestone (project_id, name, rank) SELECT id, 'Stage', i FROM projects.project, generate_series(1, $1) i", stages)
+	exec(t, conn, `INSERT INTO projects.task (project_id, milestone_id, title, rank, assignee_id, completed_at, completed_by)
+		SELECT project_id, id, 'Task', i, $2, CASE WHEN i % 2 = 0 THEN now() END, CASE WHEN i % 2 = 0 THEN $2::bigint END
+		FROM projects.milestone, generate_series(1, $1) i`, tasks, m.Staff)
+	exec(t, conn, "INSERT INTO projects.conversation (project_id, task_id, subject) SELECT project_id, id, 'About it' FROM projects.task")
+	exec(t, conn, "ANALYZE")
+	for table, column := range map[string]string{"conversation": "subject", "task": "title", "milestone": "name", "person": "name", "project": "name"} {
+		exec(t, conn, "UPDATE projects."+table+" SET "+column+" = "+column+" WHERE id = (SELECT min(id) FROM projects."+table+")")
 	}
-	_ = stages
-	_ = tasks
-	_ = fmt.Sprint
+	exec(t, conn, "DELETE FROM projects.task WHERE id = (SELECT max(id) FROM projects.task)")
+	exec(t, conn, "SET auto_explain.log_min_duration = 0")
+
+	const most = 50 * projects * stages * tasks // rows; comparing each task with each would be 40 times that
+	for name, sql := range map[string]string{
+		"tasks completed":        "UPDATE projects.task SET completed_at = now()",
+		"tasks that move":        "UPDATE projects.task SET milestone_id = NULL, project_id = (SELECT min(id) FROM projects.project)",
+		"tasks":                  "DELETE FROM projects.task",
+		"all tasks":              "TRUNCATE projects.task CASCADE",
+		"conversations answered": "UPDATE projects.conversation SET last_seq = last_seq + 1, task_id = NULL",
+		"milestones":             "DELETE FROM projects.milestone WHERE rank > 1",
+		"a person with tasks":    "DELETE FROM projects.person WHERE name = 'Stan'",
+		"projects":               "DELETE FROM projects.project",
+	} {
+		t.Run(name, func(t *testing.T) {
+			tx, err := conn.Begin(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			spent()
+			exec(t, tx, sql)
+			exec(t, tx, "SET CONSTRAINTS ALL IMMEDIATE")
+			e := spent()
+			if e.total() > most {
+				t.Errorf("%d rows were handled, want at most %d: %v", e.total(), most, e)
+			}
+			if e.total() < projects {
+				t.Errorf("only %v was measured", e)
+			}
+			t.Logf("%d rows: %v", e.total(), e)
+			if err := tx.Rollback(testContext(t)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// The first page of customers reads the tasks it shows, whatever else there is, in whichever milestones or in none.
+func TestOverviewReadsWhatItShows(t *testing.T) {
+	for _, analyzed := range []bool{true, false} {
+		for _, tasks := range []int{20, 400} {
+			t.Run(fmt.Sprintf("%d tasks, analyzed %t", tasks, analyzed), func(t *testing.T) {
+				conn, spent := newMeter(t, newDatabase(t))
+				m := newTeam(t, conn)
+				const projects = 30
+				exec(t, conn, "SET auto_explain.log_min_duration = -1")
+				exec(t, conn, "DELETE FROM projects.project")
+				exec(t, conn, "INSERT INTO projects.project (organisation_id, name) SELECT $1, 'Project' FROM generate_series(1, $2)", m.Organisation, projects)
+				exec(t, conn, "INSERT INTO projects.membership (project_id, person_id, role) SELECT id, $1, 'customer' FROM projects.project", m.Customer)
+				exec(t, conn, "INSERT INTO projects.milestone (project_id, name, rank) SELECT id, 'Stage', i FROM projects.project, generate_series(1, 4) i")
+				exec(t, conn, `INSERT INTO projects.task (project_id, milestone_id, title, rank, completed_at)
+					SELECT p.id, (SELECT s.id FROM projects.milestone s WHERE s.project_id = p.id AND s.rank = i % 8), 'Task', i,
+						CASE WHEN i % 3 = 0 OR (p.id % 2 = 0 AND i % 8 BETWEEN 1 AND 4) THEN now() END
+					FROM projects.project p, generate_series(1, $1) i`, tasks)
+				if analyzed {
+					exec(t, conn, "ANALYZE")
+				}
+				exec(t, conn, "SET auto_explain.log_min_duration = 0")
+				spent()
+				shown := 0
+				for _, one := range decode[[]Summary](t, scan[string](t, conn, "SELECT projects.overview($1)", m.Customer)) {
+					shown += len(one.Outstanding)
+				}
+				e := spent()
+				t.Logf("%d shown of %d tasks, %v", shown, projects*tasks, e)
+				// Each is found in the index, and then read.
+				if shown < projects*4 || e["task"] < shown || e["task"] > 2*shown {
+					t.Errorf("%d tasks are shown and %d were read, want at most %d", shown, e["task"], 2*shown)
+				}
+			})
+		}
+	}
 }

@@ -15,7 +15,7 @@ const settings = `SELECT concat_ws(' ', name, authorize, publish, presence, join
 	FROM trunkline.namespace WHERE name NOT IN ('trunkline', 'inbox') ORDER BY name`
 
 var wantSettings = []string{
-	"chat projects.may f t f",
+	"chat projects.may f t f 1 day",
 	"person projects.may f f f 1 day",
 	"progress projects.may f f f 00:00:00.25 1 day",
 	"project projects.may f t t 30 days",

@@ -114,7 +114,7 @@ func checkDate(field string, date *Date) error {
 	}
 	day, err := time.Parse(time.DateOnly, string(*date))
 	if err != nil {
-		return &InvalidError{Field: field, Problem: fmt.Sprintf("“%s” is no date: write it as YYYY-MM-DD, such as 2027-03-31.", clip(string(*date)))}
+		return &InvalidError{Field: field, Problem: fmt.Sprintf("“%s” is no date: write it as YYYY-MM-DD, such as 2027-03-31.", clip(printable(string(*date))))}
 	}
 	if year := day.Year(); year < 2000 || year > 2999 {
 		return &InvalidError{Field: field, Problem: fmt.Sprintf("%s is too far away: choose a day from 2000-01-01 to 2999-12-31.", *date)}

@@ -208,7 +208,7 @@ func (a *Accounts) passwordChanged(ctx context.Context, tx pgx.Tx, person int64,
 
 // audit writes a line of the audit trail. Project 0: of none.
 func audit(ctx context.Context, tx pgx.Tx, person, project int64, action, subject string) error {
-	_, err := tx.Exec(ctx, "INSERT INTO projects.audit (person_id, project_id, action, subject) VALUES ($1, nullif($2, 0), $3, $4)",
+	_, err := tx.Exec(ctx, "INSERT INTO projects.audit (person_id, project_id, action, subject) VALUES ($1, nullif($2::bigint, 0), $3, $4)",
 		person, project, action, subject)
 	if err != nil {
 		return fmt.Errorf("audit trail: %w", err)

@@ -59,9 +59,6 @@ func (a *Accounts) SignIn(ctx context.Context, email, password string, client Cl
 		if err := takeBack(ctx, tx, byAddress.subject); err != nil {
 			return err
 		}
-		if err := a.sweepTx(ctx, tx, 100); err != nil {
-			return err
-		}
 		session, err = a.begin(ctx, tx, person, client)
 		return err
 	})
@@ -124,9 +121,6 @@ func (a *Accounts) SignInDemo(ctx context.Context, person int64, client Client) 
 		}
 		if !there {
 			return projects.ErrNotFound
-		}
-		if err := a.sweepTx(ctx, tx, 100); err != nil {
-			return err
 		}
 		session, err = a.begin(ctx, tx, person, client)
 		return err

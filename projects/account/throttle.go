@@ -141,29 +141,3 @@ func takeBack(ctx context.Context, tx pgx.Tx, subject string) error {
 	}
 	return nil
 }
-
-// Sweep removes what has no use any more: attempts that don't count, sessions that have expired, and tokens a month after they did.
-// Several nodes may do so at once. Signing in does some of it by itself.
-func (a *Accounts) Sweep(ctx context.Context) error {
-	return a.write(ctx, func(tx pgx.Tx) error { return a.sweepTx(ctx, tx, 10_000) })
-}
-
-func (a *Accounts) sweepTx(ctx context.Context, tx pgx.Tx, most int) error {
-	now := a.now()
-	for _, s := range []struct {
-		sql    string
-		before time.Time
-	}{
-		{`DELETE FROM projects.attempt WHERE ctid IN (
-			SELECT ctid FROM projects.attempt WHERE at <= $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)`, now.Add(-window)},
-		{`DELETE FROM projects.session WHERE id IN (
-			SELECT id FROM projects.session WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, now},
-		{`DELETE FROM projects.token WHERE hash IN (
-			SELECT hash FROM projects.token WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)`, now.AddDate(0, -1, 0)},
-	} {
-		if _, err := tx.Exec(ctx, s.sql, s.before, most); err != nil {
-			return fmt.Errorf("sweep: %w", err)
-		}
-	}
-	return nil
-}

@@ -123,15 +123,3 @@ func TestThrottleOfAttemptsAtOnce(t *testing.T) {
 		t.Errorf("%d were tried, %d refused", tried.Load(), refused.Load())
 	}
 }
-
-func TestSweepOfAttempts(t *testing.T) {
-	s := newSite(t)
-	fails(t, s.Accounts, "cleo@example.com", here)
-	s.forward(window)
-	if err := s.Sweep(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	if n := scan[int](t, s.pool, "SELECT count(*) FROM projects.attempt"); n != 0 {
-		t.Errorf("%d attempts stay", n)
-	}
-}

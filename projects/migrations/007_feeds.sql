@@ -138,7 +138,7 @@ REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.f
 CREATE TRIGGER feed_truncate AFTER TRUNCATE ON projects.task
 FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_task();
 
--- feed_milestone() publishes milestone and milestone.deleted on project:ID.
+-- feed_milestone() publishes milestone and milestone.deleted on project:ID: the latter also in the project that one has left.
 CREATE FUNCTION projects.feed_milestone() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -148,6 +148,11 @@ BEGIN
                                      array_agg(json_build_object('type', 'milestone.deleted', 'id', o.id) ORDER BY o.id))
         FROM old_rows o WHERE EXISTS (SELECT FROM projects.project p WHERE p.id = o.project_id);
     ELSE
+        IF TG_OP = 'UPDATE' THEN
+            PERFORM projects.publish_all(array_agg('project:' || o.project_id ORDER BY o.id),
+                                         array_agg(json_build_object('type', 'milestone.deleted', 'id', o.id) ORDER BY o.id))
+            FROM old_rows o JOIN new_rows n ON n.id = o.id WHERE n.project_id <> o.project_id;
+        END IF;
         PERFORM projects.publish_all(
             array_agg('project:' || n.project_id ORDER BY n.id),
             array_agg(json_build_object('type', 'milestone', 'milestone', projects.milestone_json(n::projects.milestone)) ORDER BY n.id))
@@ -160,7 +165,7 @@ $$;
 CREATE TRIGGER feed_insert AFTER INSERT ON projects.milestone
 REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_milestone();
 CREATE TRIGGER feed_update AFTER UPDATE ON projects.milestone
-REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_milestone();
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_milestone();
 CREATE TRIGGER feed_delete AFTER DELETE ON projects.milestone
 REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_milestone();
 
@@ -246,6 +251,21 @@ REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.f
 CREATE TRIGGER feed_delete AFTER DELETE ON projects.membership
 REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_membership();
 
+-- cut_off_all() is the statement trigger that ends all connections once nobody is a member of anything, since who was isn't known any
+-- more. Pages connect again by themselves, and find what is left to them.
+CREATE FUNCTION projects.cut_off_all() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM projects.tell_reload(ARRAY(SELECT p.id FROM projects.project p));
+    PERFORM trunkline.revoke(h.id::text) FROM (SELECT h.id FROM projects.person h ORDER BY h.id) h;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER cut_off_all AFTER TRUNCATE ON projects.membership
+FOR EACH STATEMENT EXECUTE FUNCTION projects.cut_off_all();
+
 -- keep_membership() is the row trigger that refuses to turn one membership into another's.
 --
 -- Errors: 22023 invalid_parameter_value.
@@ -262,7 +282,8 @@ CREATE TRIGGER keep_membership BEFORE UPDATE ON projects.membership FOR EACH ROW
 WHEN (OLD.person_id <> NEW.person_id OR OLD.project_id <> NEW.project_id) EXECUTE FUNCTION projects.keep_membership();
 
 -- feed_person() publishes member where a member's name or company has changed, and member.removed for who is deactivated. Who has less
--- access than before (deactivated, no admin any more, in another organisation) is cut off, and may connect again with a new token.
+-- access than before (deactivated, no admin any more, in another organisation) is cut off, and may connect again with a new token. Who is
+-- deactivated is signed out as well, so that they have to sign in should they come back.
 CREATE FUNCTION projects.feed_person() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -283,6 +304,8 @@ BEGIN
         WHERE m.person_id = ANY (changed);
         PERFORM projects.tell_summary(array_agg(DISTINCT m.project_id)) FROM projects.membership m WHERE m.person_id = ANY (changed);
     END IF;
+    DELETE FROM projects.session s USING new_rows n JOIN old_rows o ON o.id = n.id
+    WHERE s.person_id = n.id AND o.deactivated_at IS NULL AND n.deactivated_at IS NOT NULL;
     PERFORM trunkline.revoke(l.id::text)
     FROM (SELECT o.id FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
           WHERE (o.deactivated_at IS NULL AND n.deactivated_at IS NOT NULL)
@@ -308,6 +331,26 @@ $$;
 CREATE TRIGGER cut_off AFTER DELETE ON projects.person
 REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.cut_off();
 
+-- feed_organisation() has pages read anew what names an organisation: its projects, and those that its staff take part in.
+CREATE FUNCTION projects.feed_organisation() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    renamed bigint[] := ARRAY(SELECT n.id FROM new_rows n JOIN old_rows o ON o.id = n.id WHERE n.name <> o.name);
+    named bigint[] := ARRAY(
+        SELECT p.id FROM projects.project p WHERE p.organisation_id = ANY (renamed)
+        UNION
+        SELECT m.project_id FROM projects.membership m JOIN projects.person h ON h.id = m.person_id WHERE h.organisation_id = ANY (renamed));
+BEGIN
+    PERFORM projects.tell_reload(named);
+    PERFORM projects.tell_summary(named);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER feed_update AFTER UPDATE ON projects.organisation
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_organisation();
+
 -- feed_conversation() publishes conversation on project:ID, and tells first pages when there is a message, a question or an answer. A
 -- task whose conversation begins or ends gets a new version, since it names it.
 CREATE FUNCTION projects.feed_conversation() RETURNS trigger
@@ -317,10 +360,18 @@ DECLARE
     tasks bigint[];   -- whose conversation begins or ends, and the projects of these conversations
     places bigint[];
 BEGIN
+    -- Where conversations are removed, or leave a project, its page reads everything anew.
     IF TG_OP = 'DELETE' THEN
         PERFORM projects.tell_reload(ARRAY(SELECT DISTINCT o.project_id FROM old_rows o));
         PERFORM projects.tell_summary(array_agg(DISTINCT o.project_id)) FROM old_rows o;
         RETURN NULL;
+    ELSIF TG_OP = 'TRUNCATE' THEN
+        PERFORM projects.tell_reload(ARRAY(SELECT p.id FROM projects.project p));
+        PERFORM projects.tell_summary(array_agg(p.id)) FROM projects.project p;
+        RETURN NULL;
+    ELSIF TG_OP = 'UPDATE' THEN
+        PERFORM projects.tell_reload(ARRAY(
+            SELECT DISTINCT o.project_id FROM old_rows o JOIN new_rows n ON n.id = o.id WHERE n.project_id <> o.project_id));
     END IF;
     PERFORM projects.publish_all(
         array_agg('project:' || n.project_id ORDER BY n.id),
@@ -357,13 +408,25 @@ CREATE TRIGGER feed_update AFTER UPDATE ON projects.conversation
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_conversation();
 CREATE TRIGGER feed_delete AFTER DELETE ON projects.conversation
 REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_conversation();
+CREATE TRIGGER feed_truncate AFTER TRUNCATE ON projects.conversation
+FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_conversation();
 
 -- feed_message() publishes message on chat:ID, for new, edited and deleted ones alike. Attachments go with it if they are linked in the
--- statement that inserts it.
+-- statement that inserts it. A row that is removed while its conversation stays, which the program never does, looks as if its author
+-- had deleted it.
 CREATE FUNCTION projects.feed_message() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF TG_OP = 'DELETE' THEN
+        PERFORM projects.publish_all(
+            array_agg('chat:' || o.conversation_id ORDER BY o.conversation_id, o.seq),
+            array_agg(json_build_object('type', 'message', 'message', projects.message_json(o::projects.message)::jsonb || jsonb_build_object(
+                'body', '', 'html', '', 'edited_at', NULL, 'deleted_at', projects.utc(clock_timestamp()), 'version', o.version + 1))
+                      ORDER BY o.conversation_id, o.seq))
+        FROM old_rows o WHERE EXISTS (SELECT FROM projects.conversation c WHERE c.id = o.conversation_id);
+        RETURN NULL;
+    END IF;
     PERFORM projects.publish_all(
         array_agg('chat:' || n.conversation_id ORDER BY n.conversation_id, n.seq),
         array_agg(json_build_object('type', 'message', 'message', projects.message_json(n::projects.message))
@@ -377,6 +440,9 @@ CREATE TRIGGER feed_insert AFTER INSERT ON projects.message
 REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_message();
 CREATE TRIGGER feed_update AFTER UPDATE ON projects.message
 REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_message();
+
+CREATE TRIGGER feed_delete AFTER DELETE ON projects.message
+REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.feed_message();
 
 -- feed_reader() publishes read on chat:ID, and tells the reader's own first page that less is unread.
 CREATE FUNCTION projects.feed_reader() RETURNS trigger

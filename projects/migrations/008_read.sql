@@ -9,7 +9,7 @@
 --
 --     SELECT projects.overview(7);
 CREATE FUNCTION projects.overview(p_person bigint, p_project bigint DEFAULT NULL) RETURNS json
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off
 AS $$
 BEGIN
     RETURN (
@@ -37,27 +37,26 @@ BEGIN
             'id', p.id, 'name', p.name, 'status', p.status, 'role', mine.role, 'due_on', p.due_on,
             'progress', projects.progress_json(g),
             'waiting', coalesce(c.waiting, 0), 'waiting_since', projects.utc(c.since), 'unread', coalesce(c.unread, 0),
-            'outstanding', coalesce(o.tasks, '[]'), 'customers', coalesce(h.customers, '[]'), 'staff', coalesce(h.staff, '[]'))
+            'outstanding', CASE WHEN mine.role <> 'customer' OR p.status <> 'active' THEN '[]' ELSE coalesce((
+                SELECT json_agg(projects.task_json(f.task, (
+                    SELECT c.id FROM projects.conversation c WHERE c.task_id = (f.task).id AND c.project_id = p.id), '')
+                    ORDER BY f.stage_rank, f.stage, f.rank, f.id)
+                FROM (
+                    SELECT s.rank AS stage_rank, s.id AS stage, f.*
+                    FROM (SELECT s.id, s.rank FROM projects.milestone s WHERE s.project_id = p.id
+                          UNION ALL SELECT 0, 'infinity' ORDER BY rank, id) s
+                    CROSS JOIN LATERAL (
+                        SELECT t.rank, t.id, t AS task FROM projects.task t
+                        WHERE t.project_id = p.id AND coalesce(t.milestone_id, 0) = s.id AND t.completed_at IS NULL
+                        ORDER BY t.rank, t.id LIMIT 8) f
+                    ORDER BY s.rank, s.id, f.rank, f.id LIMIT 8) f), '[]') END,
+            'customers', coalesce(h.customers, '[]'), 'staff', coalesce(h.staff, '[]'))
             ORDER BY array_position('{active,finished,archived}', p.status), c.since, p.name, p.id), '[]')
         FROM mine
         JOIN projects.project p ON p.id = mine.id
         JOIN projects.progress g ON g.project_id = p.id
         LEFT JOIN chat c ON c.id = p.id
-        LEFT JOIN people h ON h.id = p.id
-        CROSS JOIN LATERAL (
-            SELECT json_agg(projects.task_json(t, c.id, '') ORDER BY f.stage_rank, f.stage, t.rank, t.id) AS tasks
-            FROM (
-                SELECT s.rank AS stage_rank, s.id AS stage, f.id
-                FROM (SELECT s.id, s.rank FROM projects.milestone s WHERE s.project_id = mine.id
-                      UNION ALL SELECT 0, 'infinity' ORDER BY rank, id) s
-                CROSS JOIN LATERAL (
-                    SELECT t.id, t.rank FROM projects.task t
-                    WHERE t.project_id = mine.id AND coalesce(t.milestone_id, 0) = s.id AND t.completed_at IS NULL
-                    ORDER BY t.rank, t.id LIMIT 8) f
-                ORDER BY s.rank, s.id, f.rank, f.id LIMIT 8) f
-            JOIN projects.task t ON t.id = f.id
-            LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id
-            WHERE mine.role = 'customer' AND p.status = 'active') o);
+        LEFT JOIN people h ON h.id = p.id);
 END
 $$;
 
