@@ -90,7 +90,7 @@ func TestBulkChangesCostWhatTheyChange(t *testing.T) {
 	exec(t, conn, `INSERT INTO projects.task (project_id, milestone_id, title, rank, assignee_id, completed_at, completed_by)
 		SELECT project_id, id, 'Task', i, $2, CASE WHEN i % 2 = 0 THEN now() END, CASE WHEN i % 2 = 0 THEN $2::bigint END
 		FROM projects.milestone, generate_series(1, $1) i`, tasks, m.Staff)
-	exec(t, conn, "INSERT INTO projects.conversation (project_id, task_id, subject) SELECT project_id, id, 'About it' FROM projects.task")
+	exec(t, conn, "INSERT INTO projects.conversation (project_id, task_id, subject) SELECT project_id, id, 'About it' FROM projects.task WHERE id % 4 > 0")
 	exec(t, conn, "ANALYZE")
 	for table, column := range map[string]string{"conversation": "subject", "task": "title", "milestone": "name", "person": "name", "project": "name"} {
 		exec(t, conn, "UPDATE projects."+table+" SET "+column+" = "+column+" WHERE id = (SELECT min(id) FROM projects."+table+")")
@@ -98,12 +98,14 @@ func TestBulkChangesCostWhatTheyChange(t *testing.T) {
 	exec(t, conn, "DELETE FROM projects.task WHERE id = (SELECT max(id) FROM projects.task)")
 	exec(t, conn, "SET auto_explain.log_min_duration = 0")
 
-	const most = 50 * projects * stages * tasks // rows; comparing each task with each would be 40 times that
+	const most = 200 * projects * stages * tasks // rows; comparing each task with each would be 10 times that
 	for name, sql := range map[string]string{
+		"new tasks":              "INSERT INTO projects.task (project_id, title, rank) SELECT project_id, title, rank FROM projects.task",
 		"tasks completed":        "UPDATE projects.task SET completed_at = now()",
 		"tasks that move":        "UPDATE projects.task SET milestone_id = NULL, project_id = (SELECT min(id) FROM projects.project)",
 		"tasks":                  "DELETE FROM projects.task",
 		"all tasks":              "TRUNCATE projects.task CASCADE",
+		"new conversations":      "INSERT INTO projects.conversation (project_id, task_id, subject) SELECT project_id, id, 'New' FROM projects.task WHERE id % 4 = 0",
 		"conversations answered": "UPDATE projects.conversation SET last_seq = last_seq + 1, task_id = NULL",
 		"milestones":             "DELETE FROM projects.milestone WHERE rank > 1",
 		"a person with tasks":    "DELETE FROM projects.person WHERE name = 'Stan'",
@@ -160,8 +162,7 @@ func TestOverviewReadsWhatItShows(t *testing.T) {
 				}
 				e := spent()
 				t.Logf("%d shown of %d tasks, %v", shown, projects*tasks, e)
-				// Each is found in the index, and then read.
-				if shown < projects*4 || e["task"] < shown || e["task"] > 2*shown {
+				if shown < projects*4 || e["task"] == 0 || e["task"] > 2*shown {
 					t.Errorf("%d tasks are shown and %d were read, want at most %d", shown, e["task"], 2*shown)
 				}
 			})

@@ -2,7 +2,7 @@
 # scripts/deps.sh run|test: installs what is missing to run or to test Trunkline, and nothing else.
 #
 #   run   Go (told, not installed), a PostgreSQL server, Node, and the packages of web/package-lock.json
-#   test  also psql, pgbouncer, two Python drivers, Chromium, nginx, curl, golangci-lint, govulncheck, PostgreSQL 14, 17 and 18, and
+#   test  also psql, pgbouncer, two Python drivers, Chromium, nginx, curl, openssl, golangci-lint, govulncheck, PostgreSQL 14, 17 and 18, and
 #         the packages of e2e/package-lock.json
 #
 # System packages need root or sudo; without, it prints the command that installs them and exits 1. The rest goes
@@ -157,6 +157,7 @@ system_packages() {
         have_chromium || missing+=(chromium)
         have nginx || [ -x /usr/sbin/nginx ] || missing+=(nginx)
         have curl || missing+=(curl)
+        have openssl || missing+=(openssl)
     fi
     [ ${#missing[@]} != 0 ] || return 0
     if ! have apt-get; then

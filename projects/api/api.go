@@ -66,6 +66,7 @@ type api struct {
 	cross *http.CrossOriginProtection
 	log   *slog.Logger
 	docs  *docs
+	files *places // of uploads
 }
 
 // New returns the handler of /api/ and below. The http.Server that serves it must have no WriteTimeout: a deadline is set for
@@ -77,7 +78,7 @@ func New(opts Options) (http.Handler, error) {
 	case len(opts.TokenSecret) < 32:
 		return nil, fmt.Errorf("the secret that tokens are signed with has %d bytes: take the one of account.TokenSecret", len(opts.TokenSecret))
 	}
-	a := &api{Options: opts, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), log: opts.Logger}
+	a := &api{Options: opts, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), log: opts.Logger, files: newPlaces(uploadsAtOnce, uploadsOfOne)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -170,10 +171,12 @@ func (a *api) recover(w http.ResponseWriter, r *http.Request) {
 	if v == nil {
 		return
 	}
+	// The path may hold the secret of a link.
+	_, pattern := a.mux.Handler(r)
 	if v == http.ErrAbortHandler { //nolint:errorlint // net/http panics with this very value
 		panic(v)
 	}
-	a.log.Error("a request panicked", "request_id", requestID(r.Context()), "method", r.Method, "path", r.URL.Path, "panic", v,
+	a.log.Error("a request panicked", "request_id", requestID(r.Context()), "method", r.Method, "pattern", pattern, "panic", v,
 		"stack", string(debug.Stack()))
 	failed().write(w, r)
 }
@@ -228,7 +231,11 @@ func register[I, O any](a *api, op huma.Operation, handle func(context.Context, 
 		if err == nil {
 			return output, nil
 		}
-		return nil, a.report(ctx, op.OperationID, err)
+		p := a.report(ctx, op.OperationID, err)
+		if op.Method == http.MethodGet {
+			p.inQuery()
+		}
+		return nil, p
 	})
 }
 

@@ -45,6 +45,16 @@ func (a *api) identify(ctx huma.Context, next func(huma.Context)) {
 		p.write(w, r)
 		return
 	}
+	if isUpload(op) {
+		leave, ok := a.files.take(id.Person.ID)
+		if !ok {
+			w.Header().Set("Connection", "close")
+			problemOf(http.StatusTooManyRequests, "Too many files are on their way at this moment. Wait until some have arrived, and send this one again.").
+				retryAfter(5).write(w, r)
+			return
+		}
+		defer leave()
+	}
 	if id.NewCookie != "" {
 		ctx.AppendHeader("Set-Cookie", a.Accounts.Cookie(id.NewCookie).String())
 	}

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -61,6 +60,15 @@ func (p *problem) retryAfter(seconds int) *problem {
 		return p
 	}
 	return p.with("Retry-After", strconv.Itoa(seconds))
+}
+
+// inQuery says that what is wrong was given in the query, as where there is no body.
+func (p *problem) inQuery() {
+	for i, f := range p.Errors {
+		if field, ok := strings.CutPrefix(f.Location, "body."); ok {
+			p.Errors[i].Location = "query." + field
+		}
+	}
 }
 
 func (p *problem) Error() string { return p.Detail }
@@ -180,39 +188,6 @@ func (a *api) explain(ctx huma.Context, _ string, v any) (any, error) {
 	p.RequestID = requestID(ctx.Context())
 	ctx.SetStatus(p.Status)
 	return p, nil
-}
-
-// faulty says what huma found wrong, without repeating what was sent.
-func faulty(e *huma.ErrorModel) *problem {
-	p := problemOf(e.Status, "This can't be read: %s.", e.Detail)
-	for _, wrong := range e.Errors {
-		if strings.HasPrefix(wrong.Location, "path.") {
-			return asProblem(projects.ErrNotFound)
-		}
-		if len(p.Errors) < 10 {
-			p.Errors = append(p.Errors, plainly(wrong))
-		}
-	}
-	if len(p.Errors) > 0 {
-		where := strings.TrimPrefix(p.Errors[0].Location, "body.")
-		p.Detail = strings.TrimPrefix(where+": ", ": ") + p.Errors[0].Message + "."
-	}
-	return p
-}
-
-// undecodable is what the decoder says of JSON that fits the description and isn't what it takes, such as an id of 1e300.
-var undecodable = regexp.MustCompile(`^json: cannot unmarshal (\w+).* into Go (?:struct field [^ ]*?\.?([a-z_0-9]+) of type|value of type)`)
-
-// plainly says what is wrong with a part of a request, without words of the program's.
-func plainly(wrong *huma.ErrorDetail) fault {
-	f := fault{Location: clip(wrong.Location), Message: wrong.Message}
-	if found := undecodable.FindStringSubmatch(wrong.Message); found != nil {
-		f.Message = "this " + found[1] + " can't be taken: it is too large, or of the wrong kind"
-		if found[2] != "" {
-			f.Location = "body." + found[2]
-		}
-	}
-	return f
 }
 
 func tooLarge(most int64) *problem {

@@ -6,7 +6,8 @@
 --
 -- Each trigger's work grows with the rows of the statement and no faster. A session keeps the plan it first made, perhaps for a single
 -- row: joined by nested loops, a hundred thousand old and new rows would be compared each with each. So what has changed is found by
--- grouping, or by a FULL JOIN, which is always hashed or merged as long as its WHERE can hold where one side is missing.
+-- grouping, or by a FULL JOIN, which is always hashed or merged as long as its WHERE can hold where one side is missing; and what is seldom
+-- to be done with it is EXECUTEd, which plans it for as many as there are.
 
 -- count_version() is the row trigger that counts the versions of rows, whatever an UPDATE says.
 CREATE FUNCTION projects.count_version() RETURNS trigger
@@ -88,8 +89,8 @@ BEGIN
             SELECT u.project_id FROM (SELECT n.project_id FROM new_rows n UNION ALL SELECT unnest(origins)) u
             GROUP BY 1 HAVING count(*) > CASE WHEN (SELECT count(*) FROM new_rows) > 5000 THEN 0 ELSE 500 END);
         IF moved IS NOT NULL THEN
-            UPDATE projects.conversation c SET task_id = NULL
-            FROM unnest(moved, targets) m(id, project_id) WHERE c.task_id = m.id AND c.project_id <> m.project_id;
+            EXECUTE 'UPDATE projects.conversation c SET task_id = NULL
+                FROM unnest($1, $2) m(id, project_id) WHERE c.task_id = m.id AND c.project_id <> m.project_id' USING moved, targets;
         END IF;
         -- The conversation is looked up for each: a join would be planned once, perhaps to read all of them.
         SELECT array_agg('project:' || d.project_id ORDER BY d.id), array_agg(d.payload ORDER BY d.id) INTO channels, payloads
@@ -391,8 +392,8 @@ BEGIN
              LATERAL (VALUES (n.task_id, n.project_id), (o.task_id, o.project_id)) u(task_id, project_id)
         WHERE n.task_id IS DISTINCT FROM o.task_id;
         IF tasks IS NOT NULL THEN
-            UPDATE projects.task t SET version = t.version
-            FROM unnest(tasks, places) c(task_id, project_id) WHERE t.id = c.task_id AND t.project_id = c.project_id;
+            EXECUTE 'UPDATE projects.task t SET version = t.version
+                FROM unnest($1, $2) c(task_id, project_id) WHERE t.id = c.task_id AND t.project_id = c.project_id' USING tasks, places;
         END IF;
         PERFORM projects.tell_summary(array_agg(DISTINCT n.project_id))
         FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
