@@ -3,11 +3,7 @@ package projects
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,53 +29,10 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
-// template is a database that is ready for a Store, made once and cloned for each test.
-var template struct {
-	sync.Mutex
-	made   bool
-	clones atomic.Int64
-}
-
-const templateName = "projects_template"
-
 // newDatabase returns the URL of a fresh database that is ready for a Store. It is dropped when the test ends.
 func newDatabase(t testing.TB) string {
 	t.Helper()
-	makeTemplate(t)
-	name := "projects_" + strconv.FormatInt(template.clones.Add(1), 10)
-	administer(t, "CREATE DATABASE "+name+" TEMPLATE "+templateName)
-	t.Cleanup(func() { administer(t, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
-	return pgtest.Server(t).URLFor(name)
-}
-
-func makeTemplate(t testing.TB) {
-	t.Helper()
-	template.Lock()
-	defer template.Unlock()
-	if template.made {
-		return
-	}
-	conn := pgtest.Connect(t, pgtest.Database(t))
-	name := scan[string](t, conn, "SELECT current_database()")
-	if err := errors.Join(Migrate(testContext(t), conn), conn.Close(testContext(t))); err != nil {
-		t.Fatal(err)
-	}
-	administer(t, "CREATE DATABASE "+templateName+" TEMPLATE "+name)
-	template.made = true
-}
-
-func administer(t testing.TB, sql string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, pgtest.Server(t).URLFor("postgres"))
-	if err == nil {
-		_, err = conn.Exec(ctx, sql)
-		err = errors.Join(err, conn.Close(ctx))
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
+	return pgtest.Prepared(t, "projects", Migrate)
 }
 
 // newStore makes a store on a fresh database, s.pool. Its engine is made but doesn't run: nothing is delivered, while what is

@@ -56,7 +56,7 @@ func (s *Store) CreateProject(ctx context.Context, person int64, draft ProjectDr
 	err = s.write(ctx, func(tx pgx.Tx) error {
 		id, err := keyedProject.made(ctx, tx, person, 0, draft.Key)
 		if made = err == nil && id == 0; made {
-			id, err = createProjectTx(ctx, tx, person, name, summary, draft)
+			id, err = s.createProjectTx(ctx, tx, person, name, summary, draft)
 		}
 		if err != nil {
 			return err
@@ -68,7 +68,7 @@ func (s *Store) CreateProject(ctx context.Context, person int64, draft ProjectDr
 }
 
 // createProjectTx makes a project. That name and summary are ones is the caller's to know.
-func createProjectTx(ctx context.Context, tx pgx.Tx, person int64, name, summary string, draft ProjectDraft) (id int64, err error) {
+func (s *Store) createProjectTx(ctx context.Context, tx pgx.Tx, person int64, name, summary string, draft ProjectDraft) (id int64, err error) {
 	var organisation *int64
 	err = tx.QueryRow(ctx, `SELECT organisation_id FROM projects.person WHERE id = $1 AND deactivated_at IS NULL`, person).Scan(&organisation)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -76,6 +76,13 @@ func createProjectTx(ctx context.Context, tx pgx.Tx, person int64, name, summary
 	}
 	if organisation == nil {
 		return 0, &ForbiddenError{"Only staff can create projects: ask the people who guide you."}
+	}
+	var count int
+	if err := tx.QueryRow(ctx, `SELECT count(*) FROM projects.project WHERE organisation_id = $1`, *organisation).Scan(&count); err != nil {
+		return 0, fmt.Errorf("count projects: %w", err)
+	}
+	if count >= s.limits.Projects {
+		return 0, &LimitError{Sentence: fmt.Sprintf("Your organisation has %s projects, which is the most: delete some that aren't needed.", thousands(count))}
 	}
 	err = tx.QueryRow(ctx, `INSERT INTO projects.project (organisation_id, name, summary, due_on, created_by, client_key)
 		VALUES ($1, $2, $3, $4::text::date, $5, $6) RETURNING id`, *organisation, name, summary, draft.DueOn, person, draft.Key).Scan(&id)

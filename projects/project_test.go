@@ -222,3 +222,17 @@ func TestAuditTrailIsReadInPages(t *testing.T) {
 		t.Errorf("of another project: %+v", page)
 	}
 }
+
+func TestAnOrganisationHasSoManyProjects(t *testing.T) {
+	s := newStore(t)
+	s.limits.Projects = 2
+	m := newTeam(t, s.pool)
+	draft := ProjectDraft{Name: "Second", Key: ptr("key")}
+	second := must[Project](t)(s.createProject(testContext(t), m.Staff, draft))
+	_, err := s.createProject(testContext(t), m.Staff, ProjectDraft{Name: "Third"})
+	want(t, err, "limit", "has 2 projects")
+	// What was made is found all the same.
+	if again := must[Project](t)(s.createProject(testContext(t), m.Staff, draft)); again.ID != second.ID {
+		t.Errorf("%d instead of %d", again.ID, second.ID)
+	}
+}

@@ -25,6 +25,7 @@ type Options struct {
 
 // Limits are soft ones: of how much there may be of something. Zero fields mean their defaults.
 type Limits struct {
+	Projects        int   // of an organisation; default 10,000
 	Tasks           int   // of a project; default 20,000
 	Members         int   // of a project; default 200
 	Conversations   int   // of a project; default 2,000
@@ -39,6 +40,7 @@ func (l Limits) withDefaults() Limits {
 			*v = d
 		}
 	}
+	set(&l.Projects, 10_000)
 	set(&l.Tasks, 20_000)
 	set(&l.Members, 200)
 	set(&l.Conversations, 2_000)

@@ -90,7 +90,8 @@ func (r *running) stop(ctx context.Context, why error) error {
 			}
 			cancel()
 			select {
-			case <-done:
+			case err := <-done:
+				r.log.Debug("stopped", "error", err)
 			case <-time.After(time.Second):
 			}
 			return errors.Join(why, errors.New("stopped at once, after a second signal"))

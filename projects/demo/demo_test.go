@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -127,17 +126,14 @@ func TestSimulationWorksAndKeepsMeasure(t *testing.T) {
 	}
 	before := census(t, pool)
 	steps := 0
-	over := errors.New("enough")
 	simulation := Simulation{
 		Pool: pool, Store: store, Rand: rand.New(rand.NewPCG(1, 2)),
-		Wait: func(_ context.Context, least, most time.Duration) error {
+		Wait: func(_ context.Context, least, most time.Duration) bool {
 			if least <= 0 || most <= least {
 				t.Errorf("it waits between %s and %s", least, most)
 			}
-			if steps++; steps > 250 {
-				return over
-			}
-			return nil
+			steps++
+			return steps <= 250
 		},
 	}
 	if err := simulation.Run(t.Context()); err != nil {

@@ -79,7 +79,7 @@ var plots = []plot{
 			subject: "General",
 			lines: []speech{
 				{tom, 12.5, "Can the calendar show which mechanic it is? People ask for Sam."},
-				{priya, 12.3, "It can. Each mechanic has a colour now, and a filter."},
+				{priya, 12.3, "It can. Each mechanic has a row now, and a filter."},
 				{tom, 12.2, "Brilliant."},
 				{priya, 1.3, "Redirects are in: every old address leads somewhere. From here on it is only your last look, Tom."},
 				{tom, 0.9, "I do it tomorrow before we open."},

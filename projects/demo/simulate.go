@@ -27,8 +27,8 @@ type Simulation struct {
 	Pool   *pgxpool.Pool
 	Store  *projects.Store
 	Logger *slog.Logger // nil: discarded
-	// Wait pauses for a time between the two, and returns ctx's error if that ends first. Nil: it really waits.
-	Wait func(ctx context.Context, least, most time.Duration) error
+	// Wait pauses for a time between the two, and tells whether to go on: not if ctx ends first. Nil: it really waits.
+	Wait func(ctx context.Context, least, most time.Duration) bool
 	// Rand chooses who does what. Nil: chance.
 	Rand *rand.Rand
 }
@@ -41,14 +41,14 @@ func (s Simulation) Run(ctx context.Context) error {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}
 	if s.Rand == nil {
-		s.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // no secret
+		s.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
 	if s.Wait == nil {
 		s.Wait = s.pause
 	}
 	for {
-		if err := s.Wait(ctx, 2*time.Second, 6*time.Second); err != nil {
-			return nil //nolint:nilerr // it was told to end
+		if !s.Wait(ctx, 2*time.Second, 6*time.Second) {
+			return nil
 		}
 		did, err := s.step(ctx)
 		switch {
@@ -62,14 +62,14 @@ func (s Simulation) Run(ctx context.Context) error {
 	}
 }
 
-func (s Simulation) pause(ctx context.Context, least, most time.Duration) error {
+func (s Simulation) pause(ctx context.Context, least, most time.Duration) bool {
 	timer := time.NewTimer(least + time.Duration(s.Rand.Int64N(int64(most-least))))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return true
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	}
 }
 
@@ -161,8 +161,8 @@ func (s Simulation) talk(ctx context.Context, who actor, project projects.Projec
 	if err := s.Store.Typing(ctx, who.ID, where.ID); err != nil && !errors.As(err, new(*projects.LimitError)) {
 		return "", err
 	}
-	if err := s.Wait(ctx, time.Second, 3*time.Second); err != nil {
-		return "", err
+	if !s.Wait(ctx, time.Second, 3*time.Second) {
+		return "", nil
 	}
 	if _, err := s.Store.Read(ctx, who.ID, where.ID, where.LastSeq); err != nil {
 		return "", err

@@ -150,9 +150,10 @@ BEGIN
         FROM old_rows o WHERE EXISTS (SELECT FROM projects.project p WHERE p.id = o.project_id);
     ELSE
         IF TG_OP = 'UPDATE' THEN
-            PERFORM projects.publish_all(array_agg('project:' || o.project_id ORDER BY o.id),
-                                         array_agg(json_build_object('type', 'milestone.deleted', 'id', o.id) ORDER BY o.id))
-            FROM old_rows o JOIN new_rows n ON n.id = o.id WHERE n.project_id <> o.project_id;
+            PERFORM projects.publish_all(
+                array_agg('project:' || o.project_id ORDER BY o.id) FILTER (WHERE o.id IS NOT NULL),
+                array_agg(json_build_object('type', 'milestone.deleted', 'id', o.id) ORDER BY o.id) FILTER (WHERE o.id IS NOT NULL))
+            FROM old_rows o FULL JOIN new_rows n ON n.id = o.id WHERE n.project_id IS DISTINCT FROM o.project_id;
         END IF;
         PERFORM projects.publish_all(
             array_agg('project:' || n.project_id ORDER BY n.id),
@@ -305,8 +306,9 @@ BEGIN
         WHERE m.person_id = ANY (changed);
         PERFORM projects.tell_summary(array_agg(DISTINCT m.project_id)) FROM projects.membership m WHERE m.person_id = ANY (changed);
     END IF;
-    DELETE FROM projects.session s USING new_rows n JOIN old_rows o ON o.id = n.id
-    WHERE s.person_id = n.id AND o.deactivated_at IS NULL AND n.deactivated_at IS NOT NULL;
+    DELETE FROM projects.session s WHERE s.person_id = ANY (ARRAY(
+        SELECT n.id FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
+        WHERE (n.deactivated_at IS NOT NULL) > (o.deactivated_at IS NOT NULL)));
     PERFORM trunkline.revoke(l.id::text)
     FROM (SELECT o.id FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
           WHERE (o.deactivated_at IS NULL AND n.deactivated_at IS NOT NULL)
@@ -337,7 +339,7 @@ CREATE FUNCTION projects.feed_organisation() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    renamed bigint[] := ARRAY(SELECT n.id FROM new_rows n JOIN old_rows o ON o.id = n.id WHERE n.name <> o.name);
+    renamed bigint[] := ARRAY(SELECT n.id FROM new_rows n FULL JOIN old_rows o ON o.id = n.id WHERE n.name IS DISTINCT FROM o.name);
     named bigint[] := ARRAY(
         SELECT p.id FROM projects.project p WHERE p.organisation_id = ANY (renamed)
         UNION
@@ -372,7 +374,7 @@ BEGIN
         RETURN NULL;
     ELSIF TG_OP = 'UPDATE' THEN
         PERFORM projects.tell_reload(ARRAY(
-            SELECT DISTINCT o.project_id FROM old_rows o JOIN new_rows n ON n.id = o.id WHERE n.project_id <> o.project_id));
+            SELECT DISTINCT o.project_id FROM old_rows o FULL JOIN new_rows n ON n.id = o.id WHERE n.project_id IS DISTINCT FROM o.project_id));
     END IF;
     PERFORM projects.publish_all(
         array_agg('project:' || n.project_id ORDER BY n.id),

@@ -11,7 +11,14 @@ export type ChatRow = Row &
     | { kind: 'more' }
     | { kind: 'day'; label: string }
     | { kind: 'new' }
-    | { kind: 'message'; message: Message; first: boolean; seen: readonly number[] }
+    | {
+        kind: 'message'
+        message: Message
+        first: boolean
+        seen: readonly number[]
+        /** Older ones are yet to come before it, which may take its head away. */
+        edge: boolean
+      }
     | { kind: 'pending'; pending: Pending; first: boolean }
   )
 
@@ -91,6 +98,7 @@ export function layOut(input: RowsInput): ChatRow[] {
       estimate: estimate(message.deleted_at ? '' : message.body, message.attachments.length, first, input.columns),
       message,
       first,
+      edge: input.older && former === null,
       seen: by.length > 0 ? by : none,
     })
     former = { author: message.author_id, at, day }

@@ -20,7 +20,7 @@ export type Align = 'start' | 'center' | 'end'
 export interface WindowOptions<R extends Row> {
   rows: Readonly<Ref<readonly R[]>>
   scroller: Readonly<Ref<HTMLElement | null>>
-  /** Whether the view may hold on to a row: not to one that stays at the top when others are put before it. */
+  /** Whether the view may hold on to a row: not to one that stays at the top, or changes, when others are put before it. */
   holds: (row: R) => boolean
   /** Whether the end of the rows is the end of all there is: only there the view holds on to it. */
   complete: () => boolean
