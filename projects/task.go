@@ -45,9 +45,9 @@ func (t *Task) fields() []any {
 	}
 }
 
-func scanTask(row pgx.Row, further ...any) (*Task, error) {
+func scanTask(row pgx.Row) (*Task, error) {
 	t := &Task{}
-	if err := row.Scan(append(t.fields(), further...)...); err != nil {
+	if err := row.Scan(t.fields()...); err != nil {
 		return nil, err
 	}
 	utc(&t.CreatedAt, t.CompletedAt, t.ReopenedAt)

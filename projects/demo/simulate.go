@@ -53,7 +53,7 @@ func (s Simulation) Run(ctx context.Context) error {
 		did, err := s.step(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it failed because it is to end
 		case err != nil:
 			s.Logger.Warn("the simulation could not do what it wanted: it does something else", "error", err)
 		default:

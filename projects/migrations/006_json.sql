@@ -40,6 +40,13 @@ AS $$
         'version', m.version)
 $$;
 
+-- The fields of a Task. Thousands are read at once, and a row of known fields becomes JSON in half the time of a list of names and values.
+CREATE TYPE projects.task_shape AS (
+    id bigint, project_id bigint, milestone_id bigint, title text, description text, rank double precision, assignee_id bigint,
+    due_on date, completed_at text, completed_by bigint, reopened_at text, reopened_by bigint, conversation_id bigint, created_at text,
+    version bigint
+);
+
 -- task_json(t, conversation_id, description) → Task; conversation_id is that of the conversation about it, in the same project, NULL for
 -- none; description is what is shown for one, where that isn't its own.
 --
@@ -47,11 +54,9 @@ $$;
 --     FROM projects.task t LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id WHERE t.id = 7;
 CREATE FUNCTION projects.task_json(t projects.task, conversation_id bigint, description text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-    SELECT pg_catalog.json_build_object('id', t.id, 'project_id', t.project_id, 'milestone_id', t.milestone_id, 'title', t.title,
-        'description', description, 'rank', t.rank, 'assignee_id', t.assignee_id, 'due_on', t.due_on,
-        'completed_at', projects.utc(t.completed_at), 'completed_by', t.completed_by,
-        'reopened_at', projects.utc(t.reopened_at), 'reopened_by', t.reopened_by,
-        'conversation_id', conversation_id, 'created_at', projects.utc(t.created_at), 'version', t.version)
+    SELECT pg_catalog.row_to_json(ROW(t.id, t.project_id, t.milestone_id, t.title, description, t.rank, t.assignee_id, t.due_on,
+        projects.utc(t.completed_at), t.completed_by, projects.utc(t.reopened_at), t.reopened_by, conversation_id,
+        projects.utc(t.created_at), t.version)::projects.task_shape)
 $$;
 CREATE FUNCTION projects.task_json(t projects.task, conversation_id bigint) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE
 AS $$ SELECT projects.task_json(t, conversation_id, t.description) $$;

@@ -67,7 +67,7 @@ $$;
 --
 --     SELECT projects.snapshot(7, 42);
 CREATE FUNCTION projects.snapshot(p_person bigint, p_project bigint) RETURNS json
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
     role text := projects.role(p_person, p_project);
@@ -81,9 +81,9 @@ BEGIN
             FROM projects.membership m JOIN projects.person h ON h.id = m.person_id
             LEFT JOIN projects.organisation z ON z.id = h.organisation_id
             WHERE m.project_id = p_project AND h.deactivated_at IS NULL),
-        tasks AS MATERIALIZED (SELECT t.* FROM projects.task t WHERE t.project_id = p_project),
         seen AS (
-            SELECT t.assignee_id AS id FROM tasks t UNION SELECT t.completed_by FROM tasks t UNION SELECT t.reopened_by FROM tasks t
+            SELECT u.id FROM projects.task t, LATERAL (VALUES (t.assignee_id), (t.completed_by), (t.reopened_by)) u(id)
+            WHERE t.project_id = p_project
             UNION
             SELECT r.person_id FROM projects.conversation c JOIN projects.reader r ON r.conversation_id = c.id WHERE c.project_id = p_project
             UNION
@@ -95,8 +95,9 @@ BEGIN
             'milestones', coalesce((
                 SELECT json_agg(projects.milestone_json(s) ORDER BY s.rank, s.id) FROM projects.milestone s WHERE s.project_id = p.id), '[]'),
             'tasks', coalesce((
-                SELECT json_agg(projects.task_json(t::projects.task, c.id) ORDER BY t.rank, t.id)
-                FROM tasks t LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id), '[]'),
+                SELECT json_agg(projects.task_json(t, c.id) ORDER BY t.rank, t.id)
+                FROM projects.task t LEFT JOIN projects.conversation c ON c.task_id = t.id AND c.project_id = t.project_id
+                WHERE t.project_id = p.id), '[]'),
             'members', coalesce((SELECT json_agg(m.shown ORDER BY m.name, m.id) FROM member m), '[]'),
             'conversations', coalesce((
                 SELECT json_agg(projects.conversation_json(c, r.read_seq) ORDER BY c.id)

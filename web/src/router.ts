@@ -109,6 +109,9 @@ export function newRouter(): Router {
 /** Where to go after sign-in: a path of this page, whatever the link says. */
 export function returnPath(to: unknown): string {
   if (typeof to !== 'string' || !to.startsWith('/')) return '/'
+  if (!URL.canParse(to, location.origin)) return '/'
   const url = new URL(to, location.origin)
-  return url.origin === location.origin && url.pathname !== '/sign-in' ? url.pathname + url.search + url.hash : '/'
+  // One that begins with two slashes would be taken for another site's by whoever reads it again, as /.//other.example becomes.
+  if (url.origin !== location.origin || url.pathname === '/sign-in' || url.pathname.startsWith('//')) return '/'
+  return url.pathname + url.search + url.hash
 }

@@ -30,10 +30,16 @@ export interface WindowOptions<R extends Row> {
 const overscan = 900
 /** So near the end counts as being there, in px. */
 const nearEnd = 24
+/** So long after the last movement somebody has stopped scrolling, in ms. */
+const stopped = 150
 
 /**
  * The view holds on to a row, not to a distance from the top: whatever is added or turns out higher above it, what one reads stays
- * where it is. At the end it holds on to the end. The scroller needs `overflow-anchor: none` and no padding above or below.
+ * where it is. At the end it holds on to the end.
+ *
+ * While somebody scrolls, browsers move the view by themselves to where they have set out for, and undo or double what is set
+ * meanwhile. Then the rows are moved instead: what stands before them in the document is as much shorter than what they are
+ * (`drift`), until the view stands still. The scroller needs `overflow-anchor: none` and no padding above or below.
  */
 export function useWindow<R extends Row>({ rows, scroller, holds, complete }: WindowOptions<R>) {
   const heights = new Heights<R>()
@@ -42,6 +48,8 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
   const top = ref(0)
   const size = ref(0)
   const atEnd = ref(true)
+  const drift = ref(0)
+  let moving: ReturnType<typeof setTimeout> | undefined
   /** What the view holds on to: a row, and how far its top is above the view's. */
   let anchor: { key: string; above: number } | null = null
   /** Where the list was put last: a scroll event that says the same isn't a person's. */
@@ -53,7 +61,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
   const first = computed(() => layout.value.at(Math.max(0, top.value - overscan)))
   const last = computed(() => layout.value.at(top.value + size.value + overscan))
   const visible = computed(() => rows.value.slice(first.value, last.value + 1))
-  const before = computed(() => layout.value.offset(first.value))
+  const before = computed(() => Math.max(0, layout.value.offset(first.value) - drift.value))
   const after = computed(() => layout.value.total - layout.value.offset(last.value + 1))
 
   function hold(): void {
@@ -79,8 +87,21 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
     if (!view || hidden || heights.count === 0) return
     const wanted = Math.max(0, Math.min(Math.round(y), Math.ceil(heights.total) - view.clientHeight))
     top.value = wanted
-    if (Math.abs(view.scrollTop - wanted) >= 1) view.scrollTop = wanted
+    const away = wanted - view.scrollTop
+    if (moving !== undefined && !atEnd.value && away <= heights.offset(first.value)) {
+      drift.value = away
+      return
+    }
+    drift.value = 0
+    if (Math.abs(away) >= 1) view.scrollTop = wanted
     put = view.scrollTop
+    // It couldn't be put where it belonged: what is held on to is elsewhere now.
+    if (!atEnd.value && Math.abs(wanted - y) > 1) hold()
+  }
+
+  function rest(): void {
+    clearTimeout(moving)
+    moving = undefined
   }
 
   /** Takes in where a person has scrolled to. */
@@ -88,7 +109,13 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
     const view = scroller.value
     if (!view || hidden || Math.abs(view.scrollTop - put) < 1) return
     put = view.scrollTop
-    top.value = view.scrollTop
+    top.value = view.scrollTop + drift.value
+    rest()
+    moving = setTimeout(() => {
+      rest()
+      follow()
+      if (moving === undefined && drift.value !== 0) place(goal())
+    }, stopped)
     atEnd.value = complete() && view.scrollHeight - view.scrollTop - view.clientHeight <= nearEnd
     hold()
   }
@@ -160,6 +187,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
   watch([visible, before, after], settle, { flush: 'post' })
 
   onScopeDispose(() => {
+    rest()
     resized.disconnect()
     viewResized.disconnect()
     scroller.value?.removeEventListener('scroll', follow)
@@ -167,6 +195,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
 
   /** Brings a row into view and holds on to it. */
   async function scrollTo(key: string, align: Align = 'start', margin = 0): Promise<boolean> {
+    rest()
     // What is around the goal is measured on the way there, which moves the goal: a few rounds settle it.
     for (let round = 0; round < 4; round++) {
       const i = heights.indexOf(key)
@@ -185,6 +214,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
   }
 
   function scrollToEnd(): void {
+    rest()
     atEnd.value = complete()
     place(heights.total)
     hold()
