@@ -260,7 +260,8 @@ func TestManyTasksReload(t *testing.T) {
 		{"UPDATE projects.task SET completed_at = now() WHERE $1", []any{true}, "1000 tasks 0 deleted 0 reloads", "0 tasks 0 deleted 2 reloads"},
 		{"UPDATE projects.task SET project_id = $1 WHERE project_id = $2", []any{other, m.Project}, "1000 tasks 500 deleted 0 reloads", "500 tasks 0 deleted 2 reloads"},
 		{"DELETE FROM projects.task WHERE id % 1000 < $1", []any{501}, "1000 tasks 500 deleted 0 reloads", "500 tasks 0 deleted 3 reloads"},
-		{"TRUNCATE projects.task CASCADE", nil, "1000 tasks 500 deleted 1 reloads", "500 tasks 0 deleted 4 reloads"},
+		// It takes conversations with it, which say so as well.
+		{"TRUNCATE projects.task CASCADE", nil, "1000 tasks 500 deleted 2 reloads", "500 tasks 0 deleted 5 reloads"},
 	} {
 		exec(t, s.pool, step.sql, step.args...)
 		if here, there := counts(m.Project), counts(other); here != step.here || there != step.there {

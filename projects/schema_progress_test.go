@@ -199,7 +199,7 @@ func TestOppositeOrdersDontDeadlock(t *testing.T) {
 func change(t *testing.T, projects, sessions int, choose func(projects, session int) []int) {
 	s := newStore(t)
 	m := newTeam(t, s.pool)
-	const rounds = 150
+	const rounds = 60
 	ids := []int64{m.Project}
 	for len(ids) < projects {
 		ids = append(ids, newProject(t, s.pool, m.Organisation, "Another"))

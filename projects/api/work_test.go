@@ -117,7 +117,7 @@ func TestBadWorkOverREST(t *testing.T) {
 		{"POST", "/api/projects", `{"name":"N","due_on":"2027-02-29"}`, "body.due_on"},
 		{"POST", "/api/projects", `{"name":null}`, "body.name"},
 		{"POST", "/api/projects", `{"name":"N","shade":"red"}`, "body.shade"},
-		{"POST", "/api/projects", `{}`, "body"},
+		{"POST", "/api/projects", `{}`, "body.name"},
 		{"PATCH", w.at(""), `{"name":null}`, "body.name"},
 		{"PATCH", w.at(""), `{"status":"done"}`, "body.status"},
 		{"PATCH", w.at(""), `{"version":"1"}`, "body.version"},

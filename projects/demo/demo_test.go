@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/trunkline/trunkline"
@@ -19,15 +18,7 @@ import (
 // newStage is a database with the application's schema, and a store whose engine runs.
 func newStage(t *testing.T) (*pgxpool.Pool, *projects.Store) {
 	t.Helper()
-	url := pgtest.Database(t)
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := projects.Migrate(t.Context(), conn); err != nil {
-		t.Fatal(err)
-	}
+	url := pgtest.Prepared(t, "projects", projects.Migrate)
 	engine, err := trunkline.New(trunkline.Config{DatabaseURL: url})
 	if err != nil {
 		t.Fatal(err)

@@ -23,25 +23,27 @@ REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION projects.b
 CREATE FUNCTION projects.add_progress(p_projects bigint[], p_done bigint[], p_total bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    channels text[];
+    payloads json[];
 BEGIN
     IF cardinality(p_projects) = 1 THEN   -- nearly always: nothing to order
-        PERFORM trunkline.publish('progress:' || p_projects[1], u.payload) FROM projects.set_progress(p_projects, p_done, p_total) u;
+        UPDATE projects.progress g SET done = g.done + p_done[1], total = g.total + p_total[1], version = g.version + 1
+        WHERE g.project_id = p_projects[1]
+        RETURNING ARRAY[json_build_object('done', g.done, 'total', g.total, 'version', g.version)] INTO payloads;
+        IF FOUND THEN
+            PERFORM trunkline.publish('progress:' || p_projects[1], payloads[1]);
+        END IF;
         RETURN;
     END IF;
     PERFORM FROM projects.progress g WHERE g.project_id = ANY (p_projects) ORDER BY g.project_id FOR NO KEY UPDATE;
-    PERFORM trunkline.publish_many(array_agg('progress:' || u.project_id), array_agg(u.payload))
-    FROM projects.set_progress(p_projects, p_done, p_total) u;
+    WITH changed AS (
+        UPDATE projects.progress g SET done = g.done + d.done, total = g.total + d.total, version = g.version + 1
+        FROM unnest(p_projects, p_done, p_total) d(id, done, total) WHERE g.project_id = d.id
+        RETURNING g.project_id, json_build_object('done', g.done, 'total', g.total, 'version', g.version) AS payload)
+    SELECT array_agg('progress:' || c.project_id), array_agg(c.payload) INTO channels, payloads FROM changed c;
+    PERFORM trunkline.publish_many(channels, payloads);
 END
-$$;
-
--- set_progress is the part of add_progress that changes the rows, and returns what is to be published.
-CREATE FUNCTION projects.set_progress(p_projects bigint[], p_done bigint[], p_total bigint[])
-RETURNS TABLE (project_id bigint, payload json)
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-AS $$
-    UPDATE projects.progress g SET done = g.done + d.done, total = g.total + d.total, version = g.version + 1
-    FROM unnest(p_projects, p_done, p_total) d(id, done, total) WHERE g.project_id = d.id
-    RETURNING g.project_id, json_build_object('done', g.done, 'total', g.total, 'version', g.version)
 $$;
 
 -- count_tasks() is the statement trigger of task.

@@ -40,20 +40,24 @@ $$;
 
 -- tell_summary(p_projects) tells all who have access to the projects that what their first pages show of them has changed.
 CREATE FUNCTION projects.tell_summary(p_projects bigint[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT projects.publish_all(array_agg('person:' || a.person),
+BEGIN
+    PERFORM projects.publish_all(array_agg('person:' || a.person),
                                 array_agg(json_build_object('type', 'summary', 'project_id', a.project)))
-    FROM (SELECT DISTINCT p.project, h.person FROM unnest(p_projects) p(project), projects.audience(p.project) h(person)) a
+    FROM (SELECT DISTINCT p.project, h.person FROM unnest(p_projects) p(project), projects.audience(p.project) h(person)) a;
+END
 $$;
 
 -- tell_summary_to(p_people, p_projects) tells the same to single people, each of one project.
 CREATE FUNCTION projects.tell_summary_to(p_people bigint[], p_projects bigint[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT projects.publish_all(array_agg('person:' || a.person),
+BEGIN
+    PERFORM projects.publish_all(array_agg('person:' || a.person),
                                 array_agg(json_build_object('type', 'summary', 'project_id', a.project)))
-    FROM (SELECT DISTINCT u.person, u.project FROM unnest(p_people, p_projects) u(person, project)) a
+    FROM (SELECT DISTINCT u.person, u.project FROM unnest(p_people, p_projects) u(person, project)) a;
+END
 $$;
 
 -- feed_task() publishes task and task.deleted on project:ID, or one reload where a statement has more than 500 for a project, or more

@@ -29,6 +29,13 @@ const said = (rows: ChatRow[]): string[] =>
 const at = (time: string) => ({ created_at: time })
 
 describe('layOut', () => {
+  it('knows the message whose head may go when older ones come', () => {
+    const edges = (older: boolean) =>
+      layOut(input([message(5), message(6)], { older })).flatMap((row) => (row.kind === 'message' ? [row.edge] : []))
+    expect(edges(true)).toEqual([true, false])
+    expect(edges(false)).toEqual([false, false])
+  })
+
   it('separates days', () => {
     const rows = layOut(
       input([

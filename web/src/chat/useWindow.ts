@@ -3,7 +3,9 @@
 import {
   computed,
   nextTick,
+  onMounted,
   onScopeDispose,
+  onUpdated,
   ref,
   shallowRef,
   triggerRef,
@@ -88,7 +90,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
     const wanted = Math.max(0, Math.min(Math.round(y), Math.ceil(heights.total) - view.clientHeight))
     top.value = wanted
     const away = wanted - view.scrollTop
-    if (moving !== undefined && !atEnd.value && away <= heights.offset(first.value)) {
+    if (moving !== undefined && !atEnd.value && away <= heights.offset(first.value) && (away > 0 || first.value > 0)) {
       drift.value = away
       return
     }
@@ -109,15 +111,19 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
     const view = scroller.value
     if (!view || hidden || Math.abs(view.scrollTop - put) < 1) return
     put = view.scrollTop
-    top.value = view.scrollTop + drift.value
+    top.value = Math.max(0, view.scrollTop + drift.value)
     rest()
-    moving = setTimeout(() => {
-      rest()
-      follow()
-      if (moving === undefined && drift.value !== 0) place(goal())
-    }, stopped)
+    // At the very top there is no way left to go.
+    if (view.scrollTop > 0 || drift.value === 0) {
+      moving = setTimeout(() => {
+        rest()
+        follow()
+        if (moving === undefined && drift.value !== 0) place(goal())
+      }, stopped)
+    }
     atEnd.value = complete() && view.scrollHeight - view.scrollTop - view.clientHeight <= nearEnd
     hold()
+    if (moving === undefined) place(goal())
   }
 
   function measure(targets: Iterable<Element>): boolean {
@@ -184,7 +190,8 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
     { immediate: true },
   )
   // After it: rows that have come are measured before anything is painted.
-  watch([visible, before, after], settle, { flush: 'post' })
+  onMounted(settle)
+  onUpdated(settle)
 
   onScopeDispose(() => {
     rest()

@@ -1,13 +1,16 @@
 import type { ComputedRef, Ref } from 'vue'
 
 import { announce } from '@/ui/announce'
+import { useToasts } from '@/ui/toasts'
 
 import type { ProjectContext } from './context'
 import type { Row } from './listing'
 import { placeOf, step, type Target } from './moves'
 import type { Command } from './shortcuts'
 
-interface Sources extends Pick<ProjectContext, 'project' | 'tasks' | 'can' | 'offline'> {
+interface Sources extends Pick<ProjectContext, 'project' | 'tasks' | 'can' | 'offline' | 'me' | 'nameOf'> {
+  /** Tasks that were completed a moment ago, by whomever. */
+  lingering: Readonly<Ref<ReadonlySet<number>>>
   shown: ComputedRef<readonly Row[]>
   /** The task that keys are for. */
   active: Ref<number | null>
@@ -26,14 +29,28 @@ export interface Commands {
   run: (meant: Command) => boolean
 }
 
+/** How soon, in ms, a second click on the same task is one of a double click. */
+export const TWICE = 400
+
 /** What can be done in the list, by pointer and by keys, and what is said of it to those who don't see it. */
 export function useCommands(sources: Sources): Commands {
-  const { project, tasks, can, offline, shown, active, open, go, focusOn, reveal, begin } = sources
+  const { project, tasks, can, offline, me, nameOf, lingering, shown, active, open, go, focusOn, reveal, begin } =
+    sources
+  const { push } = useToasts()
   const find = (id: number) => tasks.tasks.value.find((one) => one.id === id)
+  let last = { id: 0, at: 0 }
 
   const toggle = (id: number): void => {
     const task = find(id)
     if (!task || id < 0 || !can.value.complete) return
+    const now = performance.now()
+    if (last.id === id && now - last.at < TWICE) return
+    last = { id, at: now }
+    // Who wanted to complete what somebody else completed that very moment doesn't want to reopen it.
+    if (task.completed_at !== null && task.completed_by !== me.value.id && lingering.value.has(id)) {
+      push(`${nameOf(task.completed_by)} has just completed “${task.title}”`)
+      return
+    }
     if (task.completed_at === null) {
       tasks.complete(id)
       announce(`“${task.title}” is done.`)
