@@ -5,7 +5,8 @@
 --
 -- It costs the same however many tasks there are: counts are kept. Customers are shown the first 8 outstanding tasks of each active
 -- project, which an index finds in the order of the page, milestone by milestone, those in none last; their descriptions are left out
--- (''). Who guides has many projects and is shown none.
+-- (''). Who guides has many projects and is shown none. Tables are read by their indexes alone: a plan made while a table was small, and
+-- kept, would read all of it for each project.
 --
 --     SELECT projects.overview(7);
 CREATE FUNCTION projects.overview(p_person bigint, p_project bigint DEFAULT NULL) RETURNS json

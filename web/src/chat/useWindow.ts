@@ -59,6 +59,8 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
   const elements = new Map<Element, string>()
   /** Without a size, as in a tab that isn't shown: nothing is where it was, and nothing may be learnt from it. */
   let hidden = true
+  /** The observer tells of it only later. */
+  const isHidden = (): boolean => hidden || scroller.value?.clientHeight === 0
 
   const first = computed(() => layout.value.at(Math.max(0, top.value - overscan)))
   const last = computed(() => layout.value.at(top.value + size.value + overscan))
@@ -86,7 +88,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
 
   function place(y: number): void {
     const view = scroller.value
-    if (!view || hidden || heights.count === 0) return
+    if (!view || isHidden() || heights.count === 0) return
     const wanted = Math.max(0, Math.min(Math.round(y), Math.ceil(heights.total) - view.clientHeight))
     top.value = wanted
     const away = wanted - view.scrollTop
@@ -109,7 +111,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
   /** Takes in where a person has scrolled to. */
   function follow(): void {
     const view = scroller.value
-    if (!view || hidden || Math.abs(view.scrollTop - put) < 1) return
+    if (!view || isHidden() || Math.abs(view.scrollTop - put) < 1) return
     put = view.scrollTop
     top.value = Math.max(0, view.scrollTop + drift.value)
     rest()
@@ -127,7 +129,7 @@ export function useWindow<R extends Row>({ rows, scroller, holds, complete }: Wi
   }
 
   function measure(targets: Iterable<Element>): boolean {
-    if (hidden) return false
+    if (isHidden()) return false
     const found: [string, number][] = []
     for (const element of targets) {
       const key = elements.get(element)
