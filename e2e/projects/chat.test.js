@@ -191,7 +191,7 @@ test('10,000 messages: what one reads stays where it is while older ones come', 
         // At the very top there may be nothing to scroll yet: then nothing may move either.
         for (const [seq, y] of places()) {
           const former = was.get(seq)
-          if (former !== undefined && from - by > 0) worst = Math.max(worst, Math.abs(Number(y) - Number(former) - scrolled))
+          if (former !== undefined && from - by > 0) worst = Math.max(worst, Math.abs(y - former - scrolled))
         }
       }
       return worst
