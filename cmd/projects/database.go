@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/trunkline/trunkline"
@@ -39,7 +42,7 @@ func (a *app) openDatabase(ctx context.Context, log *slog.Logger) (url string, p
 func migrate(ctx context.Context, url string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return fmt.Errorf("connect to the database: %w", err)
+		return unreachable(url, err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	if err := trunkline.Migrate(ctx, conn); err != nil {
@@ -67,4 +70,22 @@ func (a *app) withStore(ctx context.Context, do func(pool *pgxpool.Pool, store *
 	}
 	defer pool.Close()
 	return do(pool, projects.New(pool, projects.Options{Logger: log}))
+}
+
+// unreachable says why there is no connection, without what the connection string holds but for its address.
+func unreachable(url string, err error) error {
+	config, parseErr := pgx.ParseConfig(url)
+	if parseErr != nil {
+		return usagef("--database-url can't be read: write it as postgres://user:password@host:5432/database")
+	}
+	address := net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return fmt.Errorf("the database at %s doesn't let us in: %s; look at --database-url", address, refused.Message)
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return fmt.Errorf("the database at %s can't be reached (%w): is PostgreSQL running there? Look at --database-url", address, network.Err)
+	}
+	return fmt.Errorf("connect to the database at %s: %w", address, err)
 }

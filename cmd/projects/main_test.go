@@ -228,6 +228,16 @@ func TestSeedAndCheck(t *testing.T) {
 	}
 }
 
+func TestDatabaseThatIsntThere(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"check"}, {"serve", "--listen", "127.0.0.1:0"}} {
+		code, _, said := do(t, nil, append(args, "--data-dir", t.TempDir(), "--database-url", "postgres://ann:secret@127.0.0.1:1/x")...)
+		if code != exitFailed || !strings.Contains(said, "127.0.0.1:1 can't be reached") || !strings.Contains(said, "--database-url") || strings.Contains(said, "secret") {
+			t.Errorf("%s: exit code %d: %s", args, code, said)
+		}
+	}
+}
+
 func TestCommandLinesThatCantBeTaken(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
