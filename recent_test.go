@@ -123,8 +123,9 @@ func TestRecentOfChannelsNeverUsedAsksOnce(t *testing.T) {
 	}
 	close(start)
 	all.Wait()
-	// The first few may go alone, while nobody else has asked yet.
-	if q := engine.Stats().HistoryQueries - before; q < channels/256 || q > 2*channels/256+40 {
+	// Whoever asks while a query is under way shares the next one. How many those are is up to the machine: one for each channel it
+	// isn't.
+	if q := engine.Stats().HistoryQueries - before; q < channels/256 || q > channels/8 {
 		t.Errorf("%d queries", q)
 	}
 	before = engine.Stats().HistoryQueries
