@@ -5,14 +5,12 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/inbox"
+	"github.com/trunkline/trunkline/schema"
 )
 
 //go:embed migrations/*.sql
@@ -42,35 +40,6 @@ ON CONFLICT (name) DO UPDATE SET authorize = excluded.authorize, publish = exclu
 WHERE (n.authorize, n.publish, n.presence, n.join_leave, n.conflate) IS DISTINCT FROM
       (excluded.authorize, excluded.publish, excluded.presence, excluded.join_leave, excluded.conflate)`
 
-// A migration is one step of the schema. Once released, its SQL never changes.
-type migration struct {
-	version int
-	name    string
-	sql     string
-}
-
-// migrations returns all steps in the order they are applied; versions count 1, 2, 3 ….
-func migrations() ([]migration, error) {
-	entries, err := fs.ReadDir(migrationFiles, "migrations")
-	if err != nil {
-		return nil, fmt.Errorf("list migrations: %w", err)
-	}
-	all := make([]migration, 0, len(entries))
-	for i, entry := range entries {
-		number, name, ok := strings.Cut(strings.TrimSuffix(entry.Name(), ".sql"), "_")
-		version, err := strconv.Atoi(number)
-		if !ok || err != nil || version != i+1 {
-			return nil, fmt.Errorf("migration file %q is not named %03d_NAME.sql", entry.Name(), i+1)
-		}
-		sql, err := migrationFiles.ReadFile("migrations/" + entry.Name())
-		if err != nil {
-			return nil, fmt.Errorf("read migration %d: %w", version, err)
-		}
-		all = append(all, migration{version: version, name: name, sql: string(sql)})
-	}
-	return all, nil
-}
-
 // Migrate makes the database ready: Trunkline's schema, then our own tables, functions and triggers, each migration in a
 // transaction of its own, then the settings of our channels and where recipients of mail are read. It can be called any number of
 // times, and by any number of processes at once: one does the work under an advisory lock, the others wait and find it done. A failed
@@ -82,7 +51,7 @@ func Migrate(ctx context.Context, conn *pgx.Conn) (err error) {
 	if err := trunkline.Migrate(ctx, conn); err != nil {
 		return err
 	}
-	all, err := migrations()
+	all, err := schema.Read(migrationFiles)
 	if err != nil {
 		return err
 	}
@@ -105,7 +74,7 @@ func Migrate(ctx context.Context, conn *pgx.Conn) (err error) {
 		return fmt.Errorf("the database has version %d of the projects' tables, this program knows %d: start a newer one", current, len(all))
 	}
 	for _, m := range all[current:] {
-		if err := m.apply(ctx, conn); err != nil {
+		if err := apply(ctx, conn, m); err != nil {
 			return err
 		}
 	}
@@ -131,13 +100,13 @@ func version(ctx context.Context, conn *pgx.Conn) (int, error) {
 	return version, nil
 }
 
-func (m migration) apply(ctx context.Context, conn *pgx.Conn) error {
+func apply(ctx context.Context, conn *pgx.Conn, m schema.Migration) error {
 	// Version and name come from our own files. The simple protocol takes the whole script at once.
-	record := fmt.Sprintf("INSERT INTO projects.migration (version, name) VALUES (%d, '%s')", m.version, m.name)
-	script := "BEGIN; SET LOCAL client_min_messages = warning;\n" + migrationTable + m.sql + "\n" + record + "; COMMIT"
+	record := fmt.Sprintf("INSERT INTO projects.migration (version, name) VALUES (%d, '%s')", m.Version, m.Name)
+	script := "BEGIN; SET LOCAL client_min_messages = warning;\n" + migrationTable + m.SQL + "\n" + record + "; COMMIT"
 	if _, err := conn.PgConn().Exec(ctx, script).ReadAll(); err != nil {
 		_, rollbackErr := conn.PgConn().Exec(context.WithoutCancel(ctx), "ROLLBACK").ReadAll()
-		return errors.Join(fmt.Errorf("apply migration %d (%s) of projects: %w", m.version, m.name, err), rollbackErr)
+		return errors.Join(fmt.Errorf("apply migration %d (%s) of projects: %w", m.Version, m.Name, err), rollbackErr)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/trunkline/trunkline/internal/pgtest"
+	"github.com/trunkline/trunkline/schema"
 )
 
 const settings = `SELECT concat_ws(' ', name, authorize, publish, presence, join_leave, conflate, retention)
@@ -27,7 +28,7 @@ func TestMigrateTwice(t *testing.T) {
 		if err := Migrate(testContext(t), conn); err != nil {
 			t.Fatal(err)
 		}
-		all, err := migrations()
+		all, err := schema.Read(migrationFiles)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,8 +86,8 @@ func TestMigrateRefusesANewerDatabase(t *testing.T) {
 
 func TestAFailedMigrationChangesNothing(t *testing.T) {
 	conn := pgtest.Connect(t, newDatabase(t))
-	bad := migration{version: 999, name: "bad", sql: "CREATE TABLE projects.half (); SELECT 1/0"}
-	if err := bad.apply(testContext(t), conn); err == nil || !strings.Contains(err.Error(), "999 (bad)") {
+	bad := schema.Migration{Version: 999, Name: "bad", SQL: "CREATE TABLE projects.half (); SELECT 1/0"}
+	if err := apply(testContext(t), conn, bad); err == nil || !strings.Contains(err.Error(), "999 (bad)") {
 		t.Errorf("got %v, want an error that names the migration", err)
 	}
 	if conn.PgConn().TxStatus() != 'I' {

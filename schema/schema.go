@@ -40,8 +40,12 @@ type Migration struct {
 }
 
 // Migrations returns all steps in the order they are applied; versions count 1, 2, 3 ….
-func Migrations() ([]Migration, error) {
-	entries, err := fs.ReadDir(files, "migrations")
+func Migrations() ([]Migration, error) { return Read(files) }
+
+// Read returns the migrations that the folder migrations of a file system has, named NNN_NAME.sql and numbered from 001 without a
+// gap, in their order: also those of an application that keeps its own SQL so.
+func Read(from fs.FS) ([]Migration, error) {
+	entries, err := fs.ReadDir(from, "migrations")
 	if err != nil {
 		return nil, fmt.Errorf("list migrations: %w", err)
 	}
@@ -52,7 +56,7 @@ func Migrations() ([]Migration, error) {
 		if !ok || err != nil || version != i+1 {
 			return nil, fmt.Errorf("migration file %q is not named %03d_NAME.sql", entry.Name(), i+1)
 		}
-		sql, err := files.ReadFile("migrations/" + entry.Name())
+		sql, err := fs.ReadFile(from, "migrations/"+entry.Name())
 		if err != nil {
 			return nil, fmt.Errorf("read migration %d: %w", version, err)
 		}

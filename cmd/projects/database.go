@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/internal/localpg"
 	"github.com/trunkline/trunkline/projects"
 )
@@ -38,16 +37,13 @@ func (a *app) openDatabase(ctx context.Context, log *slog.Logger) (url string, p
 	return private.URL(), private, nil
 }
 
-// migrate brings both schemas up to date.
+// migrate brings Trunkline's schema and our own up to date.
 func migrate(ctx context.Context, url string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return unreachable(url, err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if err := trunkline.Migrate(ctx, conn); err != nil {
-		return err
-	}
 	return projects.Migrate(ctx, conn)
 }
 
