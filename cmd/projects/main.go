@@ -28,10 +28,11 @@ const (
 type cli struct {
 	globals
 
-	Serve serveCmd `cmd:"" help:"Run the application, with a PostgreSQL of its own if you name none."`
-	Seed  seedCmd  `cmd:"" help:"Put demo people and projects into a database. Again changes nothing."`
-	Staff staffCmd `cmd:"" help:"Give somebody of an organisation's staff an account."`
-	Check checkCmd `cmd:"" help:"Recount what triggers keep, and report or repair what differs."`
+	Serve   serveCmd   `cmd:"" help:"Run the application, with a PostgreSQL of its own if you name none."`
+	Seed    seedCmd    `cmd:"" help:"Put demo people and projects into a database. Again changes nothing."`
+	Staff   staffCmd   `cmd:"" help:"Give somebody of an organisation's staff an account."`
+	Check   checkCmd   `cmd:"" help:"Recount what triggers keep, and report or repair what differs."`
+	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
 // Help is what stands under the usage line.

@@ -2,9 +2,8 @@ package main
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
+	"github.com/trunkline/trunkline/internal/buildinfo"
 	"github.com/trunkline/trunkline/schema"
 )
 
@@ -12,47 +11,22 @@ type versionCmd struct {
 	JSON bool `name:"json" help:"Print a JSON object."`
 }
 
-// build is what is known of how this program was built.
+// build is what is known of this program.
 type build struct {
-	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"`
-	Time     string `json:"time,omitempty"`
-	Modified bool   `json:"modified,omitempty"`
-	Schema   int    `json:"schema"`
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
+	buildinfo.Info
+
+	Schema int `json:"schema"` // the newest version that it knows
 }
 
 func (c *versionCmd) Run(a *app) error {
-	b := build{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		b.Version = info.Main.Version
-		for _, setting := range info.Settings {
-			switch setting.Key {
-			case "vcs.revision":
-				b.Revision = setting.Value
-			case "vcs.time":
-				b.Time = setting.Value
-			case "vcs.modified":
-				b.Modified = setting.Value == "true"
-			}
-		}
-	}
-	var err error
-	if b.Schema, err = schema.Latest(); err != nil {
+	latest, err := schema.Latest()
+	if err != nil {
 		return err
 	}
+	b := build{buildinfo.Read(), latest}
 	if c.JSON {
 		return a.printJSON(b)
 	}
-	text := "trunkline " + b.Version
-	if b.Revision != "" {
-		text += " (" + b.Revision[:min(12, len(b.Revision))]
-		if b.Modified {
-			text += ", modified"
-		}
-		text += ")"
-	}
-	_, err = fmt.Fprintf(a.stdout, "%s, schema %d, %s, %s\n", text, b.Schema, b.Go, b.Platform)
+	_, err = fmt.Fprintf(a.stdout, "trunkline %s, schema %d, %s, %s\n", b.Info, b.Schema, b.Go, b.Platform)
 	return err
 }

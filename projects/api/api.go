@@ -36,8 +36,10 @@ type Options struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is believed. Default: none.
 	TrustedProxies []netip.Prefix
 	// Demo lets anybody in as one of the demo people. Nil: nobody.
-	Demo   *Demo
-	Logger *slog.Logger // nil: discarded
+	Demo *Demo
+	// ChangesPerSecond bounds how fast one person may change things on this node; ten seconds' worth may come at once. Default: 10.
+	ChangesPerSecond int
+	Logger           *slog.Logger // nil: discarded
 }
 
 // A Demo is what somebody sees who comes to try it.
@@ -67,6 +69,7 @@ type api struct {
 	log   *slog.Logger
 	docs  *docs
 	files *places // of uploads
+	paces *paces  // of changes
 }
 
 // New returns the handler of /api/ and below. The http.Server that serves it must have no WriteTimeout: a deadline is set for
@@ -77,8 +80,13 @@ func New(opts Options) (http.Handler, error) {
 		return nil, errors.New("api.New needs a Store and Accounts")
 	case len(opts.TokenSecret) < 32:
 		return nil, fmt.Errorf("the secret that tokens are signed with has %d bytes: take the one of account.TokenSecret", len(opts.TokenSecret))
+	case opts.ChangesPerSecond < 0:
+		return nil, fmt.Errorf("ChangesPerSecond is %d: take a positive number, or 0 for %d", opts.ChangesPerSecond, changesPerSecond)
+	case opts.ChangesPerSecond == 0:
+		opts.ChangesPerSecond = changesPerSecond
 	}
-	a := &api{Options: opts, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), log: opts.Logger, files: newPlaces(uploadsAtOnce, uploadsOfOne)}
+	a := &api{Options: opts, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), log: opts.Logger, files: newPlaces(uploadsAtOnce, uploadsOfOne),
+		paces: newPaces(opts.ChangesPerSecond, time.Now)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -45,6 +45,14 @@ func (a *api) identify(ctx huma.Context, next func(huma.Context)) {
 		p.write(w, r)
 		return
 	}
+	changes := id.Person.ID != 0 && r.Method != http.MethodGet && r.Method != http.MethodHead && op.Metadata["background"] != true
+	if changes {
+		if wait, ok := a.paces.take(id.Person.ID); !ok {
+			problemOf(http.StatusTooManyRequests, "You are changing more than %d things a second. Wait a moment, then go on.", a.ChangesPerSecond).
+				retryAfter(wait).write(w, r)
+			return
+		}
+	}
 	if isUpload(op) {
 		leave, ok := a.files.take(id.Person.ID)
 		if !ok {
@@ -61,7 +69,7 @@ func (a *api) identify(ctx huma.Context, next func(huma.Context)) {
 	ctx = huma.WithValue(ctx, identityKey{}, id)
 	ctx = huma.WithValue(ctx, clientKey{}, account.Client{UserAgent: r.UserAgent(), Address: clientAddress(r, a.TrustedProxies)})
 	next(&settled{humaContext: ctx})
-	if id.Person.ID != 0 && r.Method != http.MethodGet && r.Method != http.MethodHead && op.Metadata["background"] != true {
+	if changes {
 		a.touch(ctx.Context(), id.Person.ID)
 	}
 }

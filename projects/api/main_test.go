@@ -125,6 +125,9 @@ func nodeAt(t testing.TB, url string, c *clock) *node {
 func (n *node) handle(opts Options) {
 	n.t.Helper()
 	opts.Store, opts.Accounts, opts.Inbox, opts.TokenSecret = n.store, n.accounts, n.inbox, n.secret
+	if opts.ChangesPerSecond == 0 {
+		opts.ChangesPerSecond = 1000 // tests are quick
+	}
 	opts.Logger = slog.New(slog.NewTextHandler(n.log, nil))
 	handler, err := New(opts)
 	if err != nil {
