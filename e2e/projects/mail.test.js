@@ -121,7 +121,7 @@ test('an invitation comes by mail, and lets somebody new in', async () => {
   await nora.page.goto(where)
   await nora.page.getByLabel('Password', { exact: true }).fill('her own long password')
   await nora.page.getByRole('button', { name: /and join|^Join/ }).click()
-  await nora.page.waitForURL((url) => !url.pathname.startsWith('/invited'))
+  await nora.page.waitForURL(new RegExp(`/projects/${id}$`))
   assert.equal(await nora.project('Diallo Dental'), id)
   await nora.leave()
 

@@ -41,6 +41,7 @@ type MyInvitation struct {
 
 // Invited is what a link to accept an invitation shows.
 type Invited struct {
+	ProjectID   int64         `json:"project_id"`
 	ProjectName string        `json:"project_name"`
 	Inviter     string        `json:"inviter"` // "": gone
 	Email       string        `json:"email"`
@@ -201,7 +202,9 @@ func (a *Accounts) InvitedBy(ctx context.Context, token string, client Client) (
 	if err := i.good(a.now()); err != nil {
 		return Invited{}, err
 	}
-	return Invited{ProjectName: i.ProjectName, Inviter: i.Inviter, Email: i.email, Name: i.name, Role: i.Role, HasAccount: i.account != 0}, nil
+	return Invited{
+		ProjectID: i.ProjectID, ProjectName: i.ProjectName, Inviter: i.Inviter, Email: i.email, Name: i.name, Role: i.Role, HasAccount: i.account != 0,
+	}, nil
 }
 
 // A Newcomer is what somebody says who is new. Name and Password are needed.

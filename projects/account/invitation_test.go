@@ -36,7 +36,7 @@ func TestAcceptAsANewcomer(t *testing.T) {
 	ctx := testContext(t)
 	_, link := s.invite("nina@example.com", projects.Customer)
 	invited, err := s.InvitedBy(ctx, link, here)
-	want := Invited{ProjectName: "Website", Inviter: "stan", Email: "nina@example.com", Name: "Nina", Role: projects.Customer}
+	want := Invited{ProjectID: s.project, ProjectName: "Website", Inviter: "stan", Email: "nina@example.com", Name: "Nina", Role: projects.Customer}
 	if err != nil || invited != want {
 		t.Errorf("%+v, %v", invited, err)
 	}

@@ -184,7 +184,7 @@ func TestInvitedRoutes(t *testing.T) {
 	_, link := n.invitation(project, stan, "nina@example.com", projects.Customer)
 	c := n.stranger()
 	got := c.do("GET", "/api/invited/"+link, nil).is(200)
-	want := `{"project_name":"Website","inviter":"stan","email":"nina@example.com","name":"New","role":"customer","has_account":false}`
+	want := fmt.Sprintf(`{"project_id":%d,"project_name":"Website","inviter":"stan","email":"nina@example.com","name":"New","role":"customer","has_account":false}`, project)
 	if strings.TrimSpace(string(got.body)) != want {
 		t.Errorf("the link shows %s", got.body)
 	}

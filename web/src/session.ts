@@ -63,11 +63,12 @@ onSessionGone(() => {
   if (state.value === 'in') leave(true)
 })
 
-/** Takes the person whom an answer has signed in, as those to a password reset and an invitation do. */
-export function signedIn(person: Me): void {
+/** Takes the person whom an answer has signed in, as those to a password reset and an invitation do. If somebody else was, the page
+ * loads anew, at to. */
+export function signedIn(person: Me, to = '/'): void {
   if (me.value && me.value.id !== person.id) {
     tabs?.postMessage('in')
-    location.assign('/') // as somebody else: nothing of the former person may stay on the page
+    location.assign(to) // as somebody else: nothing of the former person may stay on the page
     return
   }
   enter(person)

@@ -263,6 +263,7 @@ export interface MyInvitation {
 
 /** What the link in a mail invites to. */
 export interface Invited {
+  project_id: number
   project_name: string
   inviter: string
   email: string
