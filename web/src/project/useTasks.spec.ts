@@ -127,6 +127,24 @@ test('completing without a connection waits and is sent again; taking it back se
   expect(told).toEqual([])
 })
 
+test('the browser asks before it leaves what waits, and what waits is sent also when the project isn’t looked at any more', async () => {
+  const asked = (): boolean => !window.dispatchEvent(new Event('beforeunload', { cancelable: true }))
+  const one = aTask({ id: 1 })
+  const { complete, pending } = begun(one)
+  complete(1)
+  await flushPromises()
+  expect(asked()).toBe(false)
+  await requests[0]!.fail()
+  expect(asked()).toBe(true)
+  scope.stop()
+  vi.advanceTimersByTime(3_000)
+  await flushPromises()
+  expect(requests).toHaveLength(2)
+  await requests[1]!.answer(200, done(one))
+  expect(pending.value).toEqual([])
+  expect(asked()).toBe(false)
+})
+
 test('an edit that isn’t taken rejects with what the server says, and nothing of it stays', async () => {
   const { tasks, edit } = begun(aTask({ id: 1 }))
   const result = edit(1, { title: 'x'.repeat(300) }, 1)

@@ -1,4 +1,13 @@
-import { computed, onScopeDispose, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue'
+import {
+  computed,
+  effectScope,
+  onScopeDispose,
+  shallowRef,
+  watch,
+  type ComputedRef,
+  type Ref,
+  type ShallowRef,
+} from 'vue'
 
 import { ApiError, del, errorText, patch, post } from '@/api/client'
 import { newKey } from '@/api/key'
@@ -126,7 +135,8 @@ export function useTasks({ state, take, me, live, tell }: TaskSources): Tasks {
       const stop = watch(live, (is) => {
         if (is) retry()
       })
-      const timer = after(live.value ? 3_000 : 15_000, retry)
+      // It goes on when the project isn't looked at any more.
+      const timer = setTimeout(retry, live.value ? 3_000 : 15_000)
     })
   }
 
@@ -167,6 +177,23 @@ export function useTasks({ state, take, me, live, tell }: TaskSources): Tasks {
       },
     })
   }
+
+  // What waits for the connection ends with the page, and somebody believes that it is done: the browser asks before it leaves.
+  const asking = (event: BeforeUnloadEvent): void => {
+    event.preventDefault()
+  }
+  const waits = computed(() => pending.value.some((one) => one.state === 'waiting'))
+  // Not bound to the component: what waits does so wherever one goes in the page.
+  effectScope(true).run(() => {
+    watch(
+      waits,
+      (some) => {
+        if (some) window.addEventListener('beforeunload', asking)
+        else window.removeEventListener('beforeunload', asking)
+      },
+      { flush: 'sync' },
+    )
+  })
 
   // Who closes the window has decided: what could still be undone is sent, by a request that outlives the page.
   const leaving = (): void => {
