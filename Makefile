@@ -11,8 +11,8 @@ TESTFLAGS ?=
 # make soak DURATION=1h
 DURATION ?= 10m
 CRASHES ?= 5000
-# How long each fuzz test runs
-FUZZTIME ?= 2s
+# How many inputs each fuzz test tries, or how long it runs
+FUZZTIME ?= 3000x
 
 .PHONY: help
 help: ## list the targets

@@ -64,6 +64,8 @@ func TestManyChannelsCatchUpTogether(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	exec(t, conn, "SELECT trunkline.publish('dense', to_json(i)) FROM generate_series(1, 8000) i")
 	exec(t, conn, "SELECT trunkline.publish('sparse:' || i % 40, to_json(i)) FROM generate_series(1, 8000) i")
+	// Else it would catch up again with each step of the sequencer, as often as that takes.
+	eventually(t, "all is sequenced", func() bool { return engine.State().Log.Position == 16000 })
 	channels := []string{"dense"}
 	for i := range 40 {
 		channels = append(channels, fmt.Sprint("sparse:", i))

@@ -1,6 +1,7 @@
 package trunkline_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,10 +17,10 @@ func TestLagTellsWhoSequencesAndWhenTheLogWasHeard(t *testing.T) {
 	second := startEngine(t, url, func(c *trunkline.Config) { c.Sequence = trunkline.SequenceNever })
 	for i, e := range []*trunkline.Engine{first, second} {
 		began := time.Now()
-		eventually(t, "the log is heard", func() bool { return e.State().Lag.Heard.After(began) })
-		if lag := e.State().Lag; !lag.Unsequenced.IsZero() || lag.Messages != 0 {
-			t.Errorf("engine %d: %+v", i, lag)
-		}
+		eventually(t, fmt.Sprintf("engine %d hears the log, is not behind, and knows who sequences", i), func() bool {
+			lag := e.State().Lag
+			return lag.Heard.After(began) && lag.Unsequenced.IsZero() && lag.Messages == 0
+		})
 	}
 	publish(t, conn, "c", "1")
 	for _, e := range []*trunkline.Engine{first, second} {

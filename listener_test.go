@@ -29,21 +29,20 @@ func TestResumeAfterTerminatedListener(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	const rounds, each = 4, 25
 	for round := range rounds {
-		before := engine.State().Listen
-		if !before.Up {
-			t.Fatalf("round %d begins with the listener down: %v", round, before.Err)
-		}
+		eventually(t, "the listener is up", func() bool { return engine.State().Listen.Up })
+		before, reconnects := engine.State().Listen, engine.Stats().ListenReconnects
 		for i := range each {
 			publish(t, conn, "c", numbered(round*each+i))
 			if i == each/2 {
-				if n := terminate(t, conn, "trunkline listener"); n != 1 {
-					t.Fatalf("%d listeners, want 1", n)
+				// One that was ended before may still be on its way out.
+				if n := terminate(t, conn, "trunkline listener"); n < 1 {
+					t.Fatal("there is no listener")
 				}
 			}
 		}
 		eventually(t, "the listener went down and is up again", func() bool {
 			now := engine.State().Listen
-			return now.Up && now.Since.After(before.Since) && now.Err != nil && engine.Stats().ListenReconnects == int64(round+1)
+			return now.Up && now.Since.After(before.Since) && now.Err != nil && engine.Stats().ListenReconnects > reconnects
 		})
 	}
 	got := next(t, sub, rounds*each)
@@ -87,12 +86,32 @@ func TestStalledListenerIsFoundOutAndReplaced(t *testing.T) {
 	link.heal()
 	wantSeqs(t, next(t, sub, 50), 2)
 	eventually(t, "the listener is up", func() bool { return engine.State().Listen.Up })
-	if sent, err := engine.Signal(ctx, trunkline.Publication{Channel: "c", Payload: []byte(`"again"`)}); err != nil || !sent {
-		t.Fatal(sent, err)
-	}
-	if m := next(t, sub, 1)[0]; !m.Signal || string(m.Payload) != `"again"` {
+	if m := hearSignal(t, engine, sub, `"again"`); !m.Signal || string(m.Payload) != `"again"` {
 		t.Errorf("after healing came %+v", m)
 	}
+}
+
+// hearSignal sends a signal until it is received, and returns that: with heartbeats this quick the LISTEN connection may be down for
+// a moment at any time, and what is sent then is lost.
+func hearSignal(t *testing.T, engine *trunkline.Engine, sub *trunkline.Subscription, payload string) trunkline.Message {
+	t.Helper()
+	ctx, cancel := context.WithCancel(testContext(t))
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer cancel()
+	sending.Go(func() {
+		for {
+			if sent, err := engine.Signal(ctx, trunkline.Publication{Channel: "c", Payload: []byte(payload)}); ctx.Err() == nil && (err != nil || !sent) {
+				t.Errorf("signal: sent %v, %v", sent, err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	})
+	return next(t, sub, 1)[0]
 }
 
 // With the LISTEN connection alone cut off, messages still come: the node looks often while it is deaf.
@@ -101,22 +120,19 @@ func TestDeafNodeStillDelivers(t *testing.T) {
 	url := pgtest.Database(t)
 	link := newProxy(t, url)
 	link.only("trunkline listener")
-	engine := startEngine(t, url, func(c *trunkline.Config) {
-		c.DirectURL = link.url
-		c.HeartbeatInterval = 200 * time.Millisecond
-	})
+	engine := startEngine(t, url, func(c *trunkline.Config) { c.DirectURL = link.url })
 	sub := subscribe(t, engine, trunkline.FromNow(), "c")
-	link.stall()
-	eventually(t, "the heartbeat found the stall", func() bool { return !engine.State().Listen.Up })
+	stayAwake(t, url, engine, link)
 	rings, healed := engine.Stats().Rings, engine.Stats().Healed
 	conn := pgtest.Connect(t, url)
 	for i := range 20 {
 		publish(t, conn, "c", numbered(i))
 		wantSeqs(t, next(t, sub, 1), int64(i+1))
 	}
-	if s := engine.Stats(); s.Rings != rings || s.Healed != healed || !engine.State().Sequencing {
-		t.Errorf("%d rings and %d healings while deaf; sequencing: %v", s.Rings-rings, s.Healed-healed, engine.State().Sequencing)
+	if s := engine.Stats(); s.Rings != rings || s.Healed != healed {
+		t.Errorf("%d rings and %d healings while deaf", s.Rings-rings, s.Healed-healed)
 	}
+	eventually(t, "it sequences", func() bool { return engine.State().Sequencing })
 	link.heal()
 	eventually(t, "the listener is up", func() bool { return engine.State().Listen.Up })
 }
@@ -171,7 +187,6 @@ func TestListenAndUnlistenAcrossAReconnect(t *testing.T) {
 	link.only("trunkline listener")
 	engine := startEngine(t, url, func(c *trunkline.Config) {
 		c.DirectURL, c.Bridge = link.url, []string{"kept", "left", "came"}
-		c.HeartbeatInterval = 200 * time.Millisecond
 	})
 	ctx := testContext(t)
 	with := func(channel string) *trunkline.Subscription {
@@ -188,8 +203,8 @@ func TestListenAndUnlistenAcrossAReconnect(t *testing.T) {
 	next(t, kept, 1)
 	next(t, left, 1)
 
-	link.stall()
-	eventually(t, "the heartbeat found the stall", func() bool { return !engine.State().Listen.Up })
+	link.cut()
+	eventually(t, "the listener is down", func() bool { return !engine.State().Listen.Up })
 	before := len(link.queries("LISTEN"))
 	left.Close()
 	came := make(chan *trunkline.Subscription)
@@ -333,6 +348,7 @@ type proxy struct {
 	refusal  func(query string) *pgproto3.ErrorResponse
 	seen     []string // texts of simple queries
 	conns    []net.Conn
+	clients  map[net.Conn]string // those of the node, with their application names
 	working  sync.WaitGroup
 	asked    atomic.Int64 // round trips: simple queries and Syncs
 	stopped  chan struct{}
@@ -348,7 +364,7 @@ func newProxy(t testing.TB, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{target: u.Host, accept: accept, gate: make(chan struct{}), stopped: make(chan struct{})}
+	p := &proxy{target: u.Host, accept: accept, gate: make(chan struct{}), clients: map[net.Conn]string{}, stopped: make(chan struct{})}
 	close(p.gate)
 	u.Host = accept.Addr().String()
 	p.url = u.String()
@@ -371,6 +387,18 @@ func (p *proxy) stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gate = make(chan struct{})
+}
+
+// cut makes the proxy close the connections that stall would stop, and hold up those that are made in their place.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gate = make(chan struct{})
+	for c, application := range p.clients {
+		if p.affected == "" || p.affected == application {
+			_ = c.Close()
+		}
+	}
 }
 
 // heal lets what was held back through.
@@ -466,6 +494,14 @@ func (p *proxy) serve(client net.Conn) {
 	if _, rest, ok := strings.Cut(string(startup), "application_name\x00"); ok {
 		application, _, _ = strings.Cut(rest, "\x00")
 	}
+	p.mu.Lock()
+	p.clients[client] = application
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.clients, client)
+	}()
 	if !p.pass(application) {
 		return
 	}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of a test: long, since it only ends what hangs.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 func testContext(t testing.TB) context.Context {
 	t.Helper()
@@ -49,7 +49,7 @@ func startEngine(t testing.TB, url string, change ...func(*trunkline.Config)) *t
 	}
 	ctx := testContext(t)
 	t.Cleanup(func() {
-		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		stop, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := engine.Stop(stop); err != nil {
 			t.Errorf("stop: %v", err)

@@ -1,13 +1,11 @@
 package trunkline_test
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/internal/pgtest"
@@ -210,13 +208,11 @@ func TestStartWithoutPrivilegesSaysWhatIsMissing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(testContext(t), 20*time.Second)
-		err = engine.Start(ctx)
+		err = engine.Start(testContext(t))
 		var privilege *trunkline.PrivilegeError
 		if !errors.As(err, &privilege) || !strings.Contains(privilege.Grant, "trunkline.grant_read('"+name+"')") {
 			t.Errorf("start after %q: %v", granted, err)
 		}
-		cancel()
 		if err := engine.Stop(testContext(t)); err != nil {
 			t.Error(err)
 		}

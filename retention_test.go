@@ -67,6 +67,7 @@ func stopped(t testing.TB, url string, prepare func(e *trunkline.Engine)) {
 	if err := engine.Stop(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	nobodyRuns(t, pgtest.Connect(t, url))
 }
 
 func lastSeq(t testing.TB, db trunkline.Tx, channel string) [2]int64 {
@@ -220,13 +221,14 @@ func TestEngineRemovesWhatIsOld(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
 	engine := startEngine(t, url, func(c *trunkline.Config) { c.RingMessages = 2 })
-	second := startEngine(t, url)
+	second := startEngine(t, url, func(c *trunkline.Config) { c.Sequence = trunkline.SequenceNever })
 	conn := pgtest.Connect(t, url)
-	exec(t, conn, "INSERT INTO trunkline.namespace (name, retention) VALUES ('c', '1 s')")
 	sub, other := subscribe(t, engine, trunkline.FromNow(), "c:1"), subscribe(t, second, trunkline.FromNow(), "c:1")
 	exec(t, conn, "SELECT trunkline.publish('c:1', to_json(i), key => 'k' || i) FROM generate_series(1, 1200) i")
 	first := next(t, sub, 1200)
 	wantSeqs(t, next(t, other, 1200), 1)
+	// Only now: neither node may be late for what is to be kept for a second.
+	exec(t, conn, "INSERT INTO trunkline.namespace (name, retention) VALUES ('c', '1 s')")
 	eventually(t, "all are removed", func() bool { return engine.Stats().Trimmed == 1200 })
 	if n := scan[int](t, conn, "SELECT count(*) FROM trunkline.message WHERE channel = 'c:1'"); n != 0 {
 		t.Errorf("%d are left", n)
@@ -241,6 +243,7 @@ func TestEngineRemovesWhatIsOld(t *testing.T) {
 		}
 	}
 	// The key went with its message.
+	exec(t, conn, "UPDATE trunkline.namespace SET retention = '1 hour' WHERE name = 'c'")
 	exec(t, conn, "SELECT trunkline.publish('c:1', '\"again\"', key => 'k7')")
 	for _, s := range []*trunkline.Subscription{sub, other} {
 		if m := next(t, s, 1)[0]; m.Seq != 1201 {
@@ -268,6 +271,9 @@ func TestFollowerMeetsAGapThatRetentionLeft(t *testing.T) {
 			if err := engine.Stop(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
+			eventually(t, "nobody sequences", func() bool {
+				return scan[bool](t, conn, "SELECT NOT EXISTS (SELECT FROM trunkline.sequencer_session())")
+			})
 			// As if the follower had been away meanwhile: all of this becomes visible to it at once.
 			tx := begin(t, url)
 			exec(t, tx, "INSERT INTO trunkline.message (channel, payload) SELECT CASE WHEN i BETWEEN 6 AND $1 THEN 'gone:1' ELSE 'kept:1' END, to_json(i) FROM generate_series(1, 40) i", most)
@@ -305,10 +311,11 @@ func TestFollowerMeetsAGapThatRetentionLeft(t *testing.T) {
 func TestTrimmedWhileCatchingUp(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	engine := startEngine(t, url, func(c *trunkline.Config) { c.RingMessages = 2 })
 	conn := pgtest.Connect(t, url)
 	exec(t, conn, "INSERT INTO trunkline.namespace (name, retention) VALUES ('c', '1 hour')")
-	fillLog(t, conn, 5000, "c:1", "d:1")
+	stopped(t, url, func(*trunkline.Engine) { fillLog(t, conn, 5000, "c:1", "d:1") })
+	// One that doesn't sequence removes nothing itself.
+	engine := startEngine(t, url, func(c *trunkline.Config) { c.RingMessages, c.Sequence = 2, trunkline.SequenceNever })
 	one, both := subscribe(t, engine, trunkline.FromBeginning(), "c:1"), subscribe(t, engine, trunkline.FromBeginning(), "c:1", "d:1")
 	wantSeqs(t, next(t, one, 1), 1)
 	next(t, both, 1)

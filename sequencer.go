@@ -2,9 +2,11 @@ package trunkline
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,13 +47,15 @@ type sequencer struct {
 	lookedAt  time.Time // when that was
 	followed  bool      // other nodes want to be rung
 	looking   bool      // the next step is the one of the fallback
+	rang      int64     // how many rings had been heard when that began
+	doubts    sync.Map  // by their marks
 	crowded   bool      // the notification queue is more than half full: writers don't ring
 }
 
 // sequence reigns until the session fails or ctx ends. The session holds the lock.
 func (m *member) sequence(ctx context.Context, conn *pgx.Conn) error {
 	s := &sequencer{member: m, conn: conn}
-	remove := m.listener.add(rawRing, func(*pgconn.Notification) { m.counters.rings.Add(1); tell(m.ring) })
+	remove := m.listener.add(rawRing, s.onRing)
 	defer remove()
 	lowest, oldEras, err := s.takeover(ctx)
 	if err != nil {
@@ -74,9 +78,10 @@ func (m *member) sequence(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		if s.looking {
-			// Nobody rang for what this step found: looking healed it.
 			s.looking = false
-			m.counters.healed.Add(m.counters.sequenced.Load() - before)
+			if err := s.judgeLook(ctx, m.counters.sequenced.Load()-before); err != nil {
+				return err
+			}
 		}
 		if err := s.housekeep(ctx); err != nil {
 			return err
@@ -85,6 +90,44 @@ func (m *member) sequence(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 	}
+}
+
+// A doubt is whether anybody rang for what a look found: a ring may be on its way still. A notification that is sent after the
+// look ends it, by its mark: all rings for what was found are heard before.
+type doubt struct {
+	messages int64
+	rang     int64
+}
+
+// onRing hears a ring, or the end of a doubt. Told before it is counted: slumber looks the other way round.
+func (s *sequencer) onRing(n *pgconn.Notification) {
+	if n.Payload == "" {
+		tell(s.ring)
+		s.counters.rings.Add(1)
+		return
+	}
+	if d, ok := s.doubts.LoadAndDelete(n.Payload); ok && s.counters.rings.Load() == d.(doubt).rang {
+		s.counters.healed.Add(d.(doubt).messages)
+	}
+}
+
+// judgeLook counts what a look found as healed if nobody rang for it. Where the queue is too full to ask, nobody can have.
+func (s *sequencer) judgeLook(ctx context.Context, messages int64) error {
+	if messages == 0 {
+		return nil
+	}
+	mark := rand.Text()
+	s.doubts.Store(mark, doubt{messages: messages, rang: s.rang})
+	var asked int
+	err := queryRow(ctx, s.conn, "SELECT count(pg_notify('"+rawRing+"', $1)) FROM (SELECT WHERE pg_notification_queue_usage() < 0.5) q", []any{&asked}, mark)
+	if err != nil && s.conn.IsClosed() {
+		return fmt.Errorf("judge a look: %w", err)
+	}
+	if err != nil || asked == 0 {
+		s.doubts.Delete(mark)
+		s.counters.healed.Add(messages)
+	}
+	return nil
 }
 
 // takeover begins a term and brings the hub to the end of the log.
@@ -400,7 +443,12 @@ func (s *sequencer) slumber(ctx context.Context) error {
 		// unknown, and with it whether the log is whole.
 		return exec(ctx, s.conn, "SELECT 1")
 	case <-timer.C:
-		s.looking = wait == fallbackInterval
+		s.rang = s.counters.rings.Load()
+		select {
+		case <-s.ring: // at the same time
+		default:
+			s.looking = wait == fallbackInterval
+		}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

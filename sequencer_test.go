@@ -72,8 +72,8 @@ func TestLargeBacklogIsSequencedInOrder(t *testing.T) {
 			t.Fatalf("message %d has id %d at %d, after %d at %d", i, m.ID, m.Position, got[i-1].ID, got[i-1].Position)
 		}
 	}
-	if s := engine.Stats(); s.Sequenced != backlog+1 {
-		t.Errorf("%d messages were sequenced", s.Sequenced)
+	if n := scan[int](t, conn, "SELECT count(*) FROM trunkline.log"); n != backlog+1 {
+		t.Errorf("%d messages were sequenced", n)
 	}
 	wantReadByIndex(t, conn) // before anybody has analyzed the tables
 }
@@ -317,20 +317,24 @@ func TestIdleNodesAskOnceASecond(t *testing.T) {
 	sub := subscribe(t, nodes[1], trunkline.FromNow(), "c")
 	publish(t, pgtest.Connect(t, url), "c", "1")
 	next(t, sub, 1)
+	leads(t, url, "the first", func() bool { return nodes[0].State().Sequencing })
 	asleep(t, nodes[0])
 	eventually(t, "retention has looked", func() bool { return nodes[0].Stats().TrimBatches > 0 })
-	var before [2]int64
-	for i, link := range links {
-		before[i] = link.asked.Load()
-	}
-	const seconds = 4
-	time.Sleep(seconds * time.Second) // a rate takes time
-	for i, link := range links {
-		// A heartbeat may fall into it: two questions.
-		if asked := link.asked.Load() - before[i]; asked > seconds+3 {
-			t.Errorf("node %d asked %d times in %d s", i, asked, seconds)
-		} else {
-			t.Logf("node %d asked %d times in %d s", i, asked, seconds)
+	// A rate takes time. A node whose session the server ended, as the machine stood still, asks more for a moment: not each time.
+	eventually(t, "each node asks once a second", func() bool {
+		var before, asked [2]int64
+		for i, link := range links {
+			before[i] = link.asked.Load()
 		}
-	}
+		began := time.Now()
+		time.Sleep(4 * time.Second)
+		for i, link := range links {
+			asked[i] = link.asked.Load() - before[i]
+		}
+		took := time.Since(began)
+		t.Logf("the nodes asked %v times in %v", asked, took)
+		// A heartbeat may fall into it: two questions.
+		most := int64(took/time.Second) + 3
+		return asked[0] <= most && asked[1] <= most
+	})
 }

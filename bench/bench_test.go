@@ -36,7 +36,7 @@ func TestSuitesDeliverEverything(t *testing.T) {
 			continue // only waits and counts, for half a minute
 		}
 		t.Run(suite[0], func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 			defer cancel()
 			var out bytes.Buffer
 			err := bench.Run(ctx, bench.Options{

@@ -105,6 +105,18 @@ func (w *world) start(server *smtptest.Server, f fate, at time.Time, random *ran
 	return v
 }
 
+// awaitEnd waits until a worker has ended, and the server has noticed: until then what it had locked is locked.
+func (w *world) awaitEnd(v *victim) {
+	w.Helper()
+	<-v.done
+	for deadline := time.Now().Add(patience); w.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", v.life.name) > 0; {
+		if time.Now().After(deadline) {
+			w.Fatalf("the sessions of one that %v are still there", v.fate)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // faults of a mail server while workers live and die.
 func someFault(random *rand.Rand, server *smtptest.Server) string {
 	steps := []smtptest.Step{
@@ -200,13 +212,13 @@ func (w *world) crash(server *smtptest.Server, seed uint64, at time.Time, c *cen
 		v := w.start(server, someFate(random, i == 0), when, random)
 		victims = append(victims, v)
 		if !together && !v.fate.pause {
-			<-v.done
+			w.awaitEnd(v)
 			when = when.Add(20 * time.Minute)
 		}
 	}
 	for _, v := range victims {
 		if !v.fate.pause {
-			<-v.done
+			w.awaitEnd(v)
 		}
 	}
 	// Somebody reads something meanwhile. It may have been mailed by then.
@@ -222,7 +234,7 @@ func (w *world) crash(server *smtptest.Server, seed uint64, at time.Time, c *cen
 	for _, v := range victims {
 		paused = paused || v.fate.pause
 		close(v.resume)
-		<-v.done
+		w.awaitEnd(v)
 	}
 	if paused { // it may have had something left to do, and nobody knows better
 		end = w.recover(server, prefix, end.Add(20*time.Minute))

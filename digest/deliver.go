@@ -50,7 +50,7 @@ const recheckAfter = time.Minute
 // take begins tries, at most so many, and makes them ready to be sent. It returns those that are to be sent, and how many it
 // began: some have nothing left to send.
 func (w *Worker) take(ctx context.Context, at time.Time, most int, report *recorder) (ready []*try, began int, err error) {
-	deadline := time.Now().Add(w.opts.TryTimeout)
+	deadline := w.clock().Add(w.opts.TryTimeout)
 	rows, err := w.pool.Query(ctx, `SELECT id, user_id, email, coalesce(name, ''), coalesce(locale, ''), time_zone, message_id, items,
 		phase, attempt, uncertain, claimed_at FROM trunkline.digest_take($1, $2, $3, $4)`,
 		at, at.Add(w.opts.TryTimeout+leaseMargin), most, w.opts.Uncertain == Park)
@@ -274,7 +274,7 @@ func (w *Worker) send(ctx context.Context, t *try) (err error) {
 			return errOvertaken
 		case !s.whole:
 			return errChanged
-		case time.Now().After(t.deadline):
+		case w.clock().After(t.deadline):
 			return errTooLate // this process was stopped for a while
 		}
 		return nil

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,13 +23,18 @@ import (
 // A life is all that a worker can act through: its connections to the database and to the mail server. Killed, it has none any more,
 // as a process has after kill -9: whatever the worker still does, nobody hears of it.
 type life struct {
+	name  string // of its sessions
 	mu    sync.Mutex
 	dead  bool
 	conns map[net.Conn]bool
 	ended chan struct{}
 }
 
-func newLife() *life { return &life{conns: map[net.Conn]bool{}, ended: make(chan struct{})} }
+var lives atomic.Int64
+
+func newLife() *life {
+	return &life{name: fmt.Sprintf("life %d", lives.Add(1)), conns: map[net.Conn]bool{}, ended: make(chan struct{})}
+}
 
 var errDead = errors.New("this process was killed")
 
@@ -87,6 +94,7 @@ func (l *life) pool(t testing.TB, url string) *pgxpool.Pool {
 		t.Fatal(err)
 	}
 	config.ConnConfig.DialFunc = l.dial
+	config.ConnConfig.RuntimeParams["application_name"] = l.name
 	config.MaxConns = 4
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {

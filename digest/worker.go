@@ -21,6 +21,7 @@ type Worker struct {
 	counters counters
 	perGroup int // items that mails show
 	most     int
+	clock    func() time.Time                                      // of this process, by which tries end
 	hook     func(ctx context.Context, point string, digest int64) // of tests; nil: none
 
 	forget    func(context.Context) error // while it runs: removes what is too old
@@ -36,7 +37,7 @@ func New(pool *pgxpool.Pool, opts Options) (*Worker, error) {
 	if err := opts.validate(pool); err != nil {
 		return nil, err
 	}
-	w := &Worker{pool: pool, opts: opts, group: &group{pool: pool}}
+	w := &Worker{pool: pool, opts: opts, group: &group{pool: pool}, clock: time.Now}
 	w.perGroup, w.most = shown(opts.Renderer)
 	return w, nil
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait. It is for a machine that is busy with other things; what is waited for takes milliseconds.
-const patience = 40 * time.Second
+const patience = 90 * time.Second
 
 // trunkline builds the program once and returns its path.
 var trunkline = sync.OnceValues(func() (string, error) {

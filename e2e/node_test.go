@@ -62,12 +62,18 @@ func launch(t testing.TB, database string, flags []string) *node {
 	return n
 }
 
-// freePort returns a port that is free and that the kernel doesn't give to outgoing connections: a client that tries again
-// and again to reach a killed server on one of those would at last connect to itself.
+// givenPorts are those that a test has: a killed node's stays its own until it is back.
+var givenPorts sync.Map
+
+// freePort returns a port that is free, that no other test has, and that the kernel doesn't give to outgoing connections: a
+// client that tries again and again to reach a killed server on one of those would at last connect to itself.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 12_000 + rand.IntN(20_000)
+		if _, given := givenPorts.LoadOrStore(port, nil); given {
+			continue
+		}
 		listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {
 			listener.Close()
@@ -268,10 +274,15 @@ func publishAtOnce(t testing.TB, pool *pgxpool.Pool, channel string, first, last
 func publishMeanwhile(t testing.TB, pool *pgxpool.Pool, channel string, first, last int, pause time.Duration) (wait func()) {
 	t.Helper()
 	done := make(chan error, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	one := func(n int) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_, err := pool.Exec(ctx, "SELECT trunkline.publish($1, json_build_object('n', $2::int))", channel, n)
+		return err
+	}
 	go func() {
 		for n := first; n <= last; n++ {
-			if _, err := pool.Exec(ctx, "SELECT trunkline.publish($1, json_build_object('n', $2::int))", channel, n); err != nil {
+			if err := one(n); err != nil {
 				done <- fmt.Errorf("publish %d: %w", n, err)
 				return
 			}
@@ -281,7 +292,6 @@ func publishMeanwhile(t testing.TB, pool *pgxpool.Pool, channel string, first, l
 	}()
 	wait = sync.OnceFunc(func() {
 		t.Helper()
-		defer cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -32,7 +32,7 @@ func open(t *testing.T, d *driver) {
 	// that resolves to it.
 	for _, path := range []string{"/v1/stream?channel=room:curl", "/connection/sse", "/connection/websocket"} {
 		for _, header := range []string{"Origin: https://evil.example", "Host: evil.example"} {
-			c := startCurl(t, "-i", "--max-time", "20", "-H", header, "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
+			c := startCurl(t, "-i", "--max-time", "60", "-H", header, "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
 				"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", n.base()+path)
 			if all, _ := c.await(t, "data: "); !strings.HasPrefix(all, "HTTP/1.1 403 ") {
 				t.Errorf("%s with %s is answered with:\n%s", path, header, all)

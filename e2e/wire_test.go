@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -28,15 +29,15 @@ func dialer(peer int) *net.Dialer {
 
 // wire is a WebSocket connection without any SDK.
 type wire struct {
-	conn *websocket.Conn
-	ctx  context.Context
+	conn     *websocket.Conn
+	patience time.Duration // with each frame; 0: it is waited for until the connection ends
 }
 
 // dial connects. A refusal before the protocol begins is returned as its status and text.
 func dial(t testing.TB, n *node, peer int) (*wire, *refusal) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
+	defer cancel()
 	conn, response, err := websocket.Dial(ctx, "ws://"+n.address()+"/connection/websocket", &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dialer(peer).DialContext, DisableKeepAlives: true}},
 	})
@@ -50,7 +51,7 @@ func dial(t testing.TB, n *node, peer int) (*wire, *refusal) {
 	}
 	conn.SetReadLimit(-1)
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	return &wire{conn: conn, ctx: ctx}, nil
+	return &wire{conn: conn, patience: patience}, nil
 }
 
 // refusal is how the server says no: an HTTP status, an error in a reply, or the code the connection is closed with.
@@ -85,13 +86,25 @@ type reply struct {
 	Subscribe json.RawMessage `json:"subscribe"`
 }
 
+// one is the time that a frame may take.
+func (w *wire) one() (context.Context, context.CancelFunc) {
+	if w.patience == 0 {
+		return context.WithCancel(context.Background())
+	}
+	return context.WithTimeout(context.Background(), w.patience)
+}
+
 func (w *wire) send(kind websocket.MessageType, frame []byte) error {
-	return w.conn.Write(w.ctx, kind, frame)
+	ctx, cancel := w.one()
+	defer cancel()
+	return w.conn.Write(ctx, kind, frame)
 }
 
 // read returns what a frame holds. The end of the connection is a refusal.
 func (w *wire) read() ([]reply, *refusal) {
-	_, frame, err := w.conn.Read(w.ctx)
+	ctx, cancel := w.one()
+	defer cancel()
+	_, frame, err := w.conn.Read(ctx)
 	if err != nil {
 		r := &refusal{err: err}
 		var closed websocket.CloseError

@@ -47,6 +47,9 @@ func TestNothingIsLostDoubledOrInvented(t *testing.T) {
 		}
 		writing.Go(func() {
 			for range 120 {
+				if !c.await(conn) {
+					return
+				}
 				c.write(conn, keeper, random)
 				time.Sleep(time.Duration(random.IntN(40)) * time.Millisecond) // the keepers are to have many turns
 			}
@@ -96,24 +99,25 @@ type deed struct {
 
 // cut ends connections of keepers at random, and now and then all of both nodes'.
 func (c *contest) cut(ctx context.Context, conn *pgx.Conn, random *rand.Rand) {
-	for n := 1; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Duration(random.IntN(200)) * time.Millisecond):
-		}
+	for n := 0; ; n++ {
 		which := "query LIKE '%inbox_keep%'"
 		if n%15 == 0 {
 			which = "application_name LIKE 'trunkline%'"
 		}
 		var cut int
-		err := conn.QueryRow(ctx, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "+
+		// Begun, it isn't cut short: all of the nodes' connections are cut once at least.
+		err := conn.QueryRow(testContext(c.t), "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "+
 			"WHERE datname = current_database() AND pid <> pg_backend_pid() AND "+which).Scan(&cut)
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			c.t.Errorf("cut: %v", err)
 			return
 		}
 		c.cuts += cut
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Duration(random.IntN(200)) * time.Millisecond):
+		}
 	}
 }
 
@@ -127,6 +131,22 @@ func (c *contest) some(random *rand.Rand) []int64 {
 		ids = append(ids, c.ids[random.IntN(len(c.ids))])
 	}
 	return ids
+}
+
+// await waits while the keepers have fallen behind: a push that can't say all shows little.
+func (c *contest) await(conn *pgx.Conn) bool {
+	ctx := testContext(c.t)
+	for {
+		var pending int
+		if err := conn.QueryRow(ctx, "SELECT count(*) FROM trunkline.notification WHERE seq IS NULL").Scan(&pending); err != nil {
+			c.t.Errorf("wait for the keepers: %v", err)
+			return false
+		}
+		if pending < 40 {
+			return true
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // mark makes up a mark.

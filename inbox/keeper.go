@@ -42,6 +42,7 @@ type keeper struct {
 	inbox *Inbox
 	rung  chan struct{} // holds one ring
 	down  outage
+	waits waits
 
 	// Belong to run.
 	most    int       // how much is asked of one look
@@ -60,8 +61,12 @@ type keeper struct {
 	pendingSince                                        atomic.Int64 // Unix nanoseconds; 0: nothing is
 }
 
+// waits are how long a keeper waits for what. Tests choose others before it runs.
+type waits struct{ aside, acting, fallback time.Duration }
+
 func newKeeper(i *Inbox) *keeper {
 	return &keeper{
+		waits: waits{aside: asideWait, acting: actingTime, fallback: fallbackWait},
 		inbox: i, rung: make(chan struct{}, 1), down: outage{log: i.log, what: "keeping the inboxes"}, most: batchMost,
 		ready: make(chan struct{}), barred: make(chan struct{}),
 	}
@@ -193,7 +198,7 @@ func (k *keeper) aside() time.Duration {
 	if k.acts() {
 		return 0
 	}
-	return asideWait + rand.N(asideWait/2)
+	return k.waits.aside + rand.N(k.waits.aside/2)
 }
 
 // acts tells whether this node acts at once. One that doesn't sequence does so while it finds that nobody else acts.
@@ -243,7 +248,7 @@ func (k *keeper) looked(result passResult) time.Duration {
 	if result.placed > 0 || result.users > 0 {
 		k.batches.Add(1)
 		if !k.inbox.engine.State().Sequencing {
-			k.acting = now.Add(actingTime)
+			k.acting = now.Add(k.waits.acting)
 		}
 	} else {
 		k.empty.Add(1)
@@ -255,7 +260,7 @@ func (k *keeper) looked(result passResult) time.Duration {
 		k.pendingSince.Store(0)
 	}
 	k.readyOnce.Do(func() { close(k.ready) })
-	wait := fallbackWait + rand.N(fallbackWait/2)
+	wait := k.waits.fallback + rand.N(k.waits.fallback/2)
 	if result.next != nil {
 		wait = min(wait, max(*result.next, 0)+k.aside())
 	}

@@ -109,23 +109,24 @@ func TestListPages(t *testing.T) {
 func TestAPageAndItsVersion(t *testing.T) {
 	t.Parallel()
 	in, engine, conn := startNode(t)
-	const many = 300
-	done := make(chan struct{})
+	// It writes for as long as somebody waits for another push.
+	enough, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for range many {
+		for {
+			select {
+			case <-enough:
+				return
+			default:
+			}
 			if _, err := inbox.NotifyTx(testContext(t), conn, inbox.Notification{Users: []string{"ann"}, Kind: "k"}); err != nil {
 				t.Error(err)
 				return
 			}
 		}
 	}()
-	for ended := false; !ended; {
-		select {
-		case <-done:
-			ended = true
-		default:
-		}
+	defer func() { close(enough); <-done }()
+	for range 80 {
 		sub := subscribe(t, engine, trunkline.FromNow(), "inbox:ann")
 		page := list(t, in, "ann", inbox.ListOptions{})
 		top := int64(0)
@@ -135,15 +136,12 @@ func TestAPageAndItsVersion(t *testing.T) {
 		if int64(page.Counts.Unread) != top {
 			t.Fatalf("%d unread on a page that begins with seq %d", page.Counts.Unread, top)
 		}
-		for !ended {
-			p := next(t, sub)
-			if p.Version <= page.Counts.Version {
-				continue // contained
-			}
-			if first := p.Added[len(p.Added)-1].Seq; p.Version != page.Counts.Version+1 || first != top+1 && !p.More {
-				t.Fatalf("version %d with seq %d follows a page of version %d with seq %d", p.Version, first, page.Counts.Version, top)
-			}
-			break
+		p := next(t, sub)
+		for p.Version <= page.Counts.Version { // contained
+			p = next(t, sub)
+		}
+		if first := p.Added[len(p.Added)-1].Seq; p.Version != page.Counts.Version+1 || first != top+1 && !p.More {
+			t.Fatalf("version %d with seq %d follows a page of version %d with seq %d", p.Version, first, page.Counts.Version, top)
 		}
 		sub.Close()
 	}

@@ -66,7 +66,7 @@ func startEngine(t testing.TB, url string) *trunkline.Engine {
 
 func stopEngine(t testing.TB, engine *trunkline.Engine) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := engine.Stop(ctx); err != nil {
 		t.Errorf("stop: %v", err)

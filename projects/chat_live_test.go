@@ -101,10 +101,9 @@ func TestSnapshotAndPositionMeet(t *testing.T) {
 			t.Parallel()
 			talk := newConversation(t, s.pool, m.Project, "General")
 			post(t, s, m.Staff, talk, "Welcome") // the channel is there
-			ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
-			defer cancel()
 			random := rand.New(rand.NewPCG(uint64(lane), 1))
 			for page := range pages / lanes {
+				ctx := testContext(t)
 				written := make(chan error, 2)
 				for writer := range 2 {
 					seed := rand.New(rand.NewPCG(uint64(lane), uint64(2*page+writer+2)))

@@ -74,6 +74,9 @@ func TestChatAgreesWithItsModel(t *testing.T) {
 		}
 		r.Repeat(map[string]func(*rapid.T){
 			"send": func(r *rapid.T) {
+				if len(c.messages) == chatPage {
+					r.Skip("a chat shows no more at once")
+				}
 				c.send(t, node(), people.Draw(r, "author"), rapid.SampledFrom([]string{"hello", "*hi*"}).Draw(r, "body"), rapid.Bool().Draw(r, "mention"))
 			},
 			"send again": func(r *rapid.T) {

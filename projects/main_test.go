@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// patience bounds every wait of a test: long, since it only ends what hangs.
-const patience = 40 * time.Second
+// patience bounds all that a test does: long, since it only ends what hangs.
+const patience = 3 * time.Minute
 
 func testContext(t testing.TB) context.Context {
 	t.Helper()

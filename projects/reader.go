@@ -31,7 +31,7 @@ func (s *Store) Read(ctx context.Context, person, conversation, upTo int64) (rea
 		reader, err = one[Reader](ctx, tx, "SELECT projects.reader_json(r) FROM projects.reader r WHERE r.conversation_id = $1 AND r.person_id = $2",
 			conversation, person)
 		if errors.Is(err, ErrNotFound) {
-			reader, err = Reader{PersonID: person, ReadAt: time.Now().UTC()}, nil // there is nothing to read yet
+			reader, err = Reader{PersonID: person, ReadAt: s.now().UTC()}, nil // there is nothing to read yet
 		}
 		return err
 	})
@@ -75,7 +75,7 @@ func (s *Store) Typing(ctx context.Context, person, conversation int64) error {
 		}
 		return r.open()
 	})
-	if err != nil || s.engine == nil || !s.typing.take(person, time.Now()) {
+	if err != nil || s.engine == nil || !s.typing.take(person, s.now()) {
 		return err
 	}
 	_, err = s.engine.Signal(ctx, trunkline.Publication{

@@ -38,7 +38,8 @@ func TestMigrateTwice(t *testing.T) {
 		if diff := cmp.Diff(wantSettings, collect[string](t, conn, settings)); diff != "" {
 			t.Errorf("namespaces (-want +got):\n%s", diff)
 		}
-		if got := scan[int](t, conn, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"); got != 0 {
+		if got := scan[int](t, conn, `SELECT count(*) FROM pg_locks
+			WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`); got != 0 {
 			t.Errorf("%d advisory locks are still held", got)
 		}
 	}

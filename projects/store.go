@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -60,6 +61,7 @@ type Store struct {
 	inbox  *inbox.Inbox
 	log    *slog.Logger
 	limits Limits
+	now    func() time.Time
 	typing typingPace
 }
 
@@ -68,7 +70,7 @@ func New(pool *pgxpool.Pool, opts Options) *Store {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{pool: pool, engine: opts.Engine, inbox: opts.Inbox, log: opts.Logger, limits: opts.Limits.withDefaults()}
+	return &Store{pool: pool, engine: opts.Engine, inbox: opts.Inbox, log: opts.Logger, limits: opts.Limits.withDefaults(), now: time.Now}
 }
 
 // Limits are those in force.

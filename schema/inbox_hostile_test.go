@@ -43,12 +43,14 @@ func TestTemplatesAreCheap(t *testing.T) {
 	d.want(d.column(fmt.Sprintf(line, "repeat('{a}', 333)", "'ä'")), strings.Repeat("ä", 333))
 	d.want(d.column(fmt.Sprintf(line, "'{b}' || repeat('{a}-{b}', 333)", "'ä'")), strings.Repeat("ä-", 249)+"ä…")
 	d.want(d.column(fmt.Sprintf(line, "repeat(' {b} ', 300) || 'end'", "'ä'")), "end")
-	start := time.Now()
+	quickest := time.Hour // whatever else the machine did meanwhile
 	for range 10 {
+		start := time.Now()
 		d.run(fmt.Sprintf(line, "repeat('{a}{b}', 160)", "'ä'"))
+		quickest = min(quickest, time.Since(start))
 	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("10 lines took %v", took)
+	if quickest > 500*time.Millisecond {
+		t.Errorf("the quickest of 10 lines took %v", quickest)
 	}
 }
 

@@ -111,7 +111,7 @@ func (d database) rings() string {
 func (d database) another() database {
 	d.Helper()
 	other := database{T: d.T, conn: pgtest.Connect(d.T, d.url), url: d.url}
-	other.run("SET search_path = public; SET lock_timeout = '10s'")
+	other.run("SET search_path = public; SET lock_timeout = '1min'")
 	return other
 }
 
@@ -490,7 +490,7 @@ func (d database) start(sql string) <-chan string {
 func (d database) waitUntilBlocked(other database) {
 	d.Helper()
 	watcher := pgtest.Connect(d.T, d.url)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // nothing tells of it
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(5 * time.Millisecond) { // nothing tells of it
 		var blocked bool
 		err := watcher.QueryRow(context.Background(), "SELECT cardinality(pg_blocking_pids($1)) > 0", other.conn.PgConn().PID()).Scan(&blocked)
 		if err != nil || time.Now().After(deadline) {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/internal/pgtest"
 )
@@ -44,6 +46,7 @@ func serve(t *testing.T, databaseURL string, opts Options, bridge ...string) *se
 	if err := engine.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
+	settle(ctx, t, engine)
 	h, err := New(engine, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +63,28 @@ func serve(t *testing.T, databaseURL string, opts Options, bridge ...string) *se
 		t.Fatal("the server never learned who may do what")
 	}
 	return s
+}
+
+// settle waits until the engine is in the log's first epoch: a test's database is a copy, and a copy begins a new one, of which streams
+// that came just before it would be told.
+func settle(ctx context.Context, t *testing.T, engine *trunkline.Engine) {
+	t.Helper()
+	for {
+		var begun bool
+		var epoch string
+		err := engine.Pool().QueryRow(ctx, "SELECT s.database = trunkline.database_identity(), s.epoch FROM trunkline.state s").Scan(&begun, &epoch)
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == "42501" {
+			return // the log is another engine's, which has settled
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if begun && engine.State().Log.Epoch == epoch {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // gone waits until a stream has ended.

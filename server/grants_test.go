@@ -34,9 +34,12 @@ func serveAs(t *testing.T, role string, opts Options, grants ...string) *service
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stop(t, owner) })
-	if err := owner.Start(t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := owner.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
+	settle(ctx, t, owner)
 	u, err := url.Parse(owned)
 	if err != nil {
 		t.Fatal(err)

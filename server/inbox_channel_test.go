@@ -174,6 +174,7 @@ func TestAnInboxIsRecovered(t *testing.T) {
 	s := newGuarded(t, Limits{})
 	s.notify(t, "ann", "note", 1)
 	s.notify(t, "ann", "note", 1)
+	s.sequenced(t, "inbox:ann", 2) // they are told in one push each
 	conn := s.connect(t, `{"id":1,"connect":{"token":"`+token(t, "ann", "")+`"}}`)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -353,7 +353,7 @@ func TestTurnsToLeaveAreSpread(t *testing.T) {
 }
 
 func TestMetricsWithAnAdminKey(t *testing.T) {
-	s := serve(t, pgtest.Database(t), Options{JWTSecret: []byte(strings.Repeat("s", 32))})
+	s := serve(t, pgtest.Database(t), Options{JWTSecret: []byte(strings.Repeat("s", 32)), Limits: Limits{FailureRate: 10_000}})
 	scrape := func(header, value string) int {
 		t.Helper()
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://example.org/metrics", http.NoBody)

@@ -108,6 +108,7 @@ func TestRESTIsForThoseWhoMay(t *testing.T) {
 
 func TestRequestsAreMetered(t *testing.T) {
 	s := newGuarded(t, Limits{RequestRate: 0.1, PublishRate: 0.1}) // one at once
+	s.stopClocks()
 	ann, key := token(t, "ann", "hst,pub", "*"), s.key(t, "read", "publish")
 	if a := s.ask(t, http.MethodGet, "/v1/history?channel=a", "", "Authorization: Bearer "+ann); a.status != http.StatusOK {
 		t.Fatalf("status %d: %s", a.status, a.body)
@@ -125,6 +126,7 @@ func TestRequestsAreMetered(t *testing.T) {
 
 func TestPublishingIsMeteredByUserAndNamespace(t *testing.T) {
 	s := newGuarded(t, Limits{PublishRate: 0.1}) // one at once, or a batch, and then a debt
+	s.stopClocks()
 	s.sql(t, `INSERT INTO trunkline.namespace (name, publish_rate) VALUES ('fast', 1000)`)
 	s.until(t, "the node knows the namespace", func() bool { return s.engine.Namespace("fast:1").PublishRate != 0 })
 	publish := func(user, channel string, n int) *answer {

@@ -22,6 +22,13 @@ func newGuarded(t *testing.T, limits Limits) *service {
 	return serve(t, pgtest.Database(t), Options{JWTSecret: []byte(testSecret), Limits: limits})
 }
 
+// stopClocks makes the meters' clocks stand still, so that what is used up stays so however long a test takes.
+func (s *service) stopClocks() {
+	now := time.Now()
+	still := func() time.Time { return now }
+	s.handler.web.requests.now, s.handler.web.failures.now, s.handler.web.publishes.now = still, still, still
+}
+
 // token lets a user do things on channels.
 func token(t *testing.T, user, allow string, channels ...string) string {
 	t.Helper()

@@ -238,7 +238,9 @@ func TestWhatRetentionHasLeftOfAChannel(t *testing.T) {
 		s.get(t, "/v1/channel?channel=a", &one)
 		return one.FirstSeq == 4 && one.LastSeq == 3
 	})
-	// An empty page, wherever it was to begin, leads to a stream that has what comes next.
+	// An empty page, wherever it was to begin, leads to a stream that has what comes next, which is kept for long enough.
+	s.sql(t, "UPDATE trunkline.namespace SET retention = '1 hour' WHERE name = 'default'")
+	s.until(t, "the node knows it", func() bool { return s.engine.Namespace("a").Retention == time.Hour })
 	var followers []*client
 	for _, query := range []string{"", "&after=3", "&before=0"} {
 		var page historyAnswer

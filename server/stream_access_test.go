@@ -35,7 +35,8 @@ func (s *service) application(t *testing.T) {
 	s.sql(t, `CREATE SCHEMA app`, `CREATE TABLE app.member (user_id text, channel text)`,
 		`CREATE FUNCTION app.may(user_id text, channel text, action text) RETURNS boolean LANGUAGE sql STABLE AS
 			$$ SELECT EXISTS (SELECT FROM app.member m WHERE m.user_id = $1 AND m.channel = $2) $$`,
-		`INSERT INTO trunkline.namespace (name, authorize, authorize_cache, anonymous) VALUES ('room', 'app.may', '1 hour', true)`)
+		`INSERT INTO trunkline.namespace (name, authorize, authorize_cache, authorize_timeout, anonymous)
+			VALUES ('room', 'app.may', '1 hour', '30 s', true)`)
 	s.until(t, "the node knows the namespace", func() bool { return s.engine.Namespace("room:1").Authorize != "" })
 }
 
@@ -255,6 +256,7 @@ func TestStreamsPerUserAreLimited(t *testing.T) {
 
 func TestBadTokensAreTurnedAwayUnread(t *testing.T) {
 	s := newGuarded(t, Limits{FailureRate: 0.1}) // one at once, and another after ten seconds
+	s.stopClocks()
 	var refusals []string
 	var mu sync.Mutex
 	s.handler.web.onRefusal = func(limit string) {

@@ -348,7 +348,9 @@ func TestStreamEndsWithTheServer(t *testing.T) {
 }
 
 func TestStreamDropsAStalledReader(t *testing.T) {
-	s := serve(t, pgtest.Database(t), Options{Open: true, WriteTimeout: 100 * time.Millisecond})
+	t.Parallel() // it mostly waits
+	// Long enough that a healthy reader makes it on a machine that stands still for a while.
+	s := serve(t, pgtest.Database(t), Options{Open: true, WriteTimeout: 6 * time.Second})
 	conn, err := net.Dial("tcp", s.server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -365,26 +367,26 @@ func TestStreamDropsAStalledReader(t *testing.T) {
 	}
 	// Nothing more is read. A healthy reader beside it gets everything.
 	c, _ := s.open(t, channels("news"), "")
-	payload := `"` + strings.Repeat("x", 500_000) + `"`
-	published := 0
-	for ended := false; !ended; {
+	publish := func(seq int64, payload string) {
+		t.Helper()
 		s.publish(t, "news", payload)
-		published++
-		if e := c.event(t).decode(t); *e.Seq != int64(published) {
-			t.Fatalf("the healthy reader got seq %d, want %d", *e.Seq, published)
-		}
-		select {
-		case err := <-s.ended:
-			ended = true
-			if !errors.Is(err, errWrite) {
-				t.Errorf("the stalled stream ended with %v", err)
-			}
-		default:
-		}
-		if published > 200 {
-			t.Fatal("100 MB went into a stalled connection")
+		if e := c.event(t).decode(t); *e.Seq != seq {
+			t.Fatalf("the healthy reader got seq %d, want %d", *e.Seq, seq)
 		}
 	}
+	const many = 24 // 12 MB: more than fits in between, and less than a subscription's queue
+	for seq := range int64(many) {
+		publish(seq+1, `"`+strings.Repeat("x", 500_000)+`"`)
+	}
+	select {
+	case err := <-s.ended:
+		if !errors.Is(err, errWrite) {
+			t.Errorf("the stalled stream ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("12 MB went into a stalled connection")
+	}
+	publish(many+1, `"after"`)
 	if n := s.handler.streams.Load(); n != 1 {
 		t.Errorf("%d streams are open, want 1", n)
 	}

@@ -331,6 +331,7 @@ func TestWordingsAreWhole(t *testing.T) {
 
 func TestUnsubscribingIsMetered(t *testing.T) {
 	s := newGuarded(t, Limits{RequestRate: 0.1}) // one at once
+	s.stopClocks()
 	link := s.unsubscribeLink(t, "ann", "note")
 	if a := s.ask(t, http.MethodGet, link, ""); a.status != http.StatusOK {
 		t.Fatalf("status %d", a.status)

@@ -18,6 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	stopTime = patience // so that an end is late only where something hangs, however slow the machine is
 	// The realtime library starts one per node and has no way to stop it.
 	pgtest.Main(m, goleak.IgnoreAnyFunction("github.com/FZambia/eagle.(*Eagle).aggregate"))
 }

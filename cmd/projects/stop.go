@@ -18,10 +18,12 @@ import (
 	"github.com/trunkline/trunkline/server"
 )
 
+// stopTime is how long the rest may take once clients have left.
+var stopTime = 5 * time.Second
+
 const (
-	// drainTime is how long clients may take to leave, stopTime how long the rest may take.
+	// drainTime is how long clients may take to leave.
 	drainTime = 2 * time.Second
-	stopTime  = 5 * time.Second
 	// maxHeader is room for the longest stream request: 100 channels of 255 bytes, escaped.
 	maxHeader = 128 << 10
 )

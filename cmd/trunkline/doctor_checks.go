@@ -262,6 +262,11 @@ func (e *examination) sequencer(ctx context.Context) error {
 	return nil
 }
 
+// lagPatience is how long the first message that waits may go on waiting while somebody sequences, lagPoll how often lag looks.
+var lagPatience = 2 * time.Second
+
+const lagPoll = 200 * time.Millisecond
+
 // lag counts messages that were committed and have no place in the log, and looks again whether that changes.
 func (e *examination) lag(ctx context.Context) error {
 	if !e.mayRead {
@@ -279,9 +284,9 @@ func (e *examination) lag(ctx context.Context) error {
 	if err := e.conn.QueryRow(ctx, sql).Scan(&waiting, &first, &seconds); err != nil {
 		return err
 	}
-	if waiting > 0 && !e.unwatched {
+	for begun := time.Now(); waiting > 0 && !e.unwatched && time.Since(begun) < lagPatience; {
 		select {
-		case <-time.After(2 * time.Second):
+		case <-time.After(lagPoll):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -200,16 +199,14 @@ func pgbouncer(t *testing.T, url string) string {
 		if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Chown(dir, uid, gid); err != nil {
+			t.Fatal(err)
+		}
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
+	// On a socket in the folder, which nobody else can have taken, as they can a port.
 	ini := fmt.Sprintf("[databases]\napp = host=127.0.0.1 port=%d dbname=%s user=%s password=%s\n"+
-		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\nmax_client_conn = 50\n",
-		config.Port, config.Database, config.User, config.Password, port)
+		"[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = %s\nauth_type = any\npool_mode = transaction\nmax_client_conn = 50\n",
+		config.Port, config.Database, config.User, config.Password, dir)
 	if err := os.WriteFile(filepath.Join(dir, "pgbouncer.ini"), []byte(ini), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +220,7 @@ func pgbouncer(t *testing.T, url string) string {
 		_ = cmd.Wait()
 	})
 	log.line(t, "process up")
-	return fmt.Sprintf("postgres://app@127.0.0.1:%d/app?sslmode=disable", port)
+	return fmt.Sprintf("postgres://app@/app?host=%s&port=6432&sslmode=disable", dir)
 }
 
 func isFile(path string) bool {

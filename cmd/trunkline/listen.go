@@ -95,7 +95,7 @@ func (c *listenCmd) start() (trunkline.Start, error) {
 func (c *listenCmd) more(n int) bool { return c.Count == nil || n < *c.Count }
 
 // checkedSoon is how long listen waits to hear that a position of the user's can't be resumed, before it says that it listens.
-const checkedSoon = 300 * time.Millisecond
+var checkedSoon = 300 * time.Millisecond
 
 func (c *listenCmd) listen(ctx context.Context, a *app, engine *trunkline.Engine, start trunkline.Start) error {
 	began, err := c.began(ctx, a)

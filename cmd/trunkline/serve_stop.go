@@ -17,9 +17,10 @@ import (
 	"github.com/trunkline/trunkline/server"
 )
 
+// serveStop bounds the end of serve after its clients have left: with what follows the deadline it stays under 5 s.
+var serveStop = 4500 * time.Millisecond
+
 const (
-	// serveStop bounds the end of serve after its clients have left: with what follows the deadline it stays under 5 s.
-	serveStop = 4500 * time.Millisecond
 	// httpStop bounds the end of HTTP requests within that: one of them takes a round trip to the database.
 	httpStop = time.Second
 	// forcedStop is how long it still takes after a second signal.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -24,7 +25,7 @@ func withDir(dir string) surroundings {
 
 func TestServeWithItsOwnDatabase(t *testing.T) {
 	dir := dataDir(t)
-	serve := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	serve := spawn(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir, "--drain", "1h")
 	base := address(t, serve)
 	if info, err := os.Stat(filepath.Join(dir, "url")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the url file: %v, %v", info, err)
@@ -52,15 +53,12 @@ func TestServeWithItsOwnDatabase(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 
-	// The end: within 5 s, although a stream is open and a listener connected.
-	began := time.Now()
+	// The end: soon, although a stream is open, which is told to leave, and a listener connected.
 	serve.interrupt()
 	if code := serve.wait(t); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %s to end", took)
-	}
+	serve.err.line(t, "clients have left")
 	if _, ok := <-events; ok {
 		t.Error("an event after the end")
 	}
@@ -109,24 +107,19 @@ func TestServeAdoptsTheDatabaseOfAKilledOne(t *testing.T) {
 	out.line(t, `#1 - "before"`)
 	out.line(t, `#2 - "between"`)
 
-	began := time.Now()
 	second.interrupt()
 	if code := second.wait(t); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %s to end", took)
-	}
 	if _, err := os.Stat(filepath.Join(dir, "url")); !os.IsNotExist(err) {
 		t.Errorf("the url file is still there: %v", err)
 	}
-	running, err := os.ReadFile(filepath.Join(dir, "postgres", "data", "postmaster.pid"))
-	if err == nil {
-		t.Errorf("the adopted server still runs: %s", running)
+	if running := postmaster(t, dir); running != 0 {
+		t.Errorf("the adopted server still runs: %d", running)
 	}
 }
 
-// postmaster reads the pid of the server of a data folder, 0 if none says that it runs.
+// postmaster is the pid of the server of a data folder, 0 if none runs.
 func postmaster(t *testing.T, dir string) int {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "postgres", "data", "postmaster.pid"))
@@ -137,6 +130,9 @@ func postmaster(t *testing.T, dir string) int {
 	pid, err := strconv.Atoi(first)
 	if err != nil {
 		t.Fatalf("postmaster.pid: %q", text)
+	}
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return 0 // one that took long to stop, and was killed, leaves its file
 	}
 	return pid
 }
@@ -196,13 +192,9 @@ func TestServeRevivesItsDatabase(t *testing.T) {
 		c    *command
 		says string
 	}{{first, "PostgreSQL goes on: another process uses it"}, {second, "PostgreSQL was stopped"}} {
-		began := time.Now()
 		end.c.interrupt()
 		if code := end.c.wait(t); code != exitOK {
 			t.Errorf("exit code %d", code)
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("it took %s to end", took)
 		}
 		end.c.err.line(t, end.says)
 		end.c.err.line(t, "stopped")
@@ -222,13 +214,9 @@ func TestServeStopsWithADeadDatabase(t *testing.T) {
 	if err := syscall.Kill(postmaster(t, dir), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	serve.interrupt()
 	if code := serve.wait(t); code != exitOK {
 		t.Errorf("exit code %d", code)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %s to end", took)
 	}
 	if said := serve.err.String(); strings.Contains(said, "goes on") {
 		t.Errorf("no server runs, but: %s", said)
@@ -236,26 +224,26 @@ func TestServeStopsWithADeadDatabase(t *testing.T) {
 }
 
 func TestSecondSignalForces(t *testing.T) {
-	url := pgtest.Database(t)
-	serve := spawn(t, []string{"TRUNKLINE_DATABASE_URL=" + url}, "serve", "--listen", "127.0.0.1:0")
+	s, _ := database(t)
+	serve := spawn(t, []string{"TRUNKLINE_DATABASE_URL=" + s.env["TRUNKLINE_DATABASE_URL"]}, "serve", "--listen", "127.0.0.1:0", "--drain-delay", "1h")
 	base := address(t, serve)
-	// A request that doesn't end holds the shutdown for a moment.
-	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\n"); err != nil {
-		t.Fatal(err)
-	}
+	events := stream(t, base, "channel=news")
 	serve.interrupt()
-	serve.err.line(t, "stopping")
-	_ = serve.process.Signal(syscall.SIGINT) // it may be gone by now
-	began := time.Now()
-	serve.wait(t)
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("it took %s after the second signal", took)
+	// At first it only says that it isn't ready, and goes on.
+	serve.err.line(t, "waiting for those who send clients here")
+	if code, body := get(t, base+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "about to stop") {
+		t.Errorf("readyz: status %d: %s", code, body)
 	}
+	succeed(t, s, "publish", "news", "1")
+	next(t, events)
+	// Without another signal that would last an hour.
+	if err := serve.process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := serve.wait(t); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	serve.err.line(t, "after a second signal")
 }
 
 func TestServeEndsWhileItStarts(t *testing.T) {
@@ -287,6 +275,15 @@ func TestServeAnswersHealth(t *testing.T) {
 
 func get(t *testing.T, url string) (code int, body string) {
 	t.Helper()
+	code, body, err := tryGet(t, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, body
+}
+
+func tryGet(t *testing.T, url string) (code int, body string, err error) {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -295,14 +292,11 @@ func get(t *testing.T, url string) (code int, body string) {
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return response.StatusCode, string(text), err
 }
 
 func TestServeIsNotReadyWithoutTheDatabase(t *testing.T) {

@@ -162,11 +162,11 @@ func TestStalls(t *testing.T) {
 			sender := newSender(t, s, func(o *smtp.Options) {
 				switch c.at {
 				case smtptest.Dot:
-					o.Timeouts.Dot = 100 * time.Millisecond
+					o.Timeouts.Dot = 3 * time.Second
 				case smtptest.Body:
 					o.Timeouts.Body = 500 * time.Millisecond
 				default:
-					o.Timeouts.Command = 3 * time.Second
+					o.Timeouts.Command = 10 * time.Second
 				}
 			})
 			err := sender.Send(testContext(t), e, agree)
@@ -184,10 +184,10 @@ func TestStalls(t *testing.T) {
 			s := smtptest.Start(t, smtptest.Config{})
 			s.On(smtptest.Rule{Step: c.at, After: 1000}, smtptest.Stall())
 			sender := newSender(t, s, func(o *smtp.Options) {
-				o.Timeouts.Total, o.Timeouts.Grace = 3*time.Second, time.Millisecond
+				o.Timeouts.Total, o.Timeouts.Grace = 10*time.Second, time.Millisecond
 			})
 			text := wantFault(t, sender.Send(testContext(t), e, agree), want)
-			if !strings.Contains(text, "longer than 3s in all") {
+			if !strings.Contains(text, "longer than 10s in all") {
 				t.Error(text)
 			}
 		})

@@ -141,13 +141,25 @@ const lookTime = 200 * time.Millisecond
 
 // spoken reads an answer that has arrived.
 func (c *conn) spoken() (reply, error) {
-	c.wire.budget.Store(maxAnswer)
-	_ = c.wire.SetReadDeadline(time.Now().Add(lookTime))
-	code, text, err := c.client.Text.ReadResponse(0)
-	if err != nil {
-		return reply{}, err
+	for {
+		c.wire.budget.Store(maxAnswer)
+		_ = c.wire.SetReadDeadline(time.Now().Add(lookTime))
+		code, text, err := c.client.Text.ReadResponse(0)
+		switch {
+		case err == nil:
+			return c.sender.reply(code, text), nil
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.wire.budget.Load() == maxAnswer && c.unread():
+			// This process was stopped for a while: time was over before it looked.
+		default:
+			return reply{}, err
+		}
 	}
-	return c.sender.reply(code, text), nil
+}
+
+// unread tells whether something has arrived that nobody has read, though the time to read is over.
+func (c *conn) unread() bool {
+	_ = c.wire.SetReadDeadline(time.Now().Add(lookTime)) // else pending would say so in any case
+	return c.wire.pending()
 }
 
 // dot ends the mail and waits for the answer. From here on the end of ctx doesn't help any more: it only shortens the wait.

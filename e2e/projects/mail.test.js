@@ -16,7 +16,7 @@ let program
 let browser
 
 before(async () => {
-  program = await Program.start(['--mail-after', '5s'])
+  program = await Program.start(['--mail-after', '1h'])
   browser = await openBrowser()
 })
 
@@ -63,6 +63,13 @@ test('what stays unread is mailed to the one who is away, once, and its link ope
     await jonas.api('POST', `/api/conversations/${general.id}/messages`, { key: `news-${n}`, body: `News number ${n} <b>for you</b>` })
   }
   await message(elena.page, 'News number 3').waitFor()
+  const unread = (/** @type {string} */ email) => Number(program.psql(`SELECT count(*) FROM trunkline.notification n
+    JOIN projects.person p ON p.id::text = n.user_id WHERE p.email = '${email}' AND n.data->>'excerpt' LIKE 'News number%' AND n.read_at IS NULL`))
+  await until('Elena to have read them', () => unread(people.elena) === 0)
+  assert.equal(unread(people.ben), 3)
+  // Only now does the time pass after which they are mailed.
+  program.psql(`UPDATE trunkline.kind SET delay = '1 second';
+    SELECT trunkline.wake_digest(ARRAY(SELECT DISTINCT user_id FROM trunkline.notification))`)
 
   const [digest] = await until('a mail to Ben', async () => {
     const all = await mails(people.ben)

@@ -92,7 +92,6 @@ for (const [look, options] of Object.entries(looks)) {
 
   test(`pages of strangers, ${look}`, async () => {
     const context = await browser.newContext(options)
-    context.setDefaultTimeout(60_000)
     const stranger = await Somebody.window(context, program.url)
     for (const [name, where] of Object.entries({
       'sign in': '/sign-in', reset: '/reset', 'reset over': '/reset/nothing', 'invitation over': '/invited/nothing',
@@ -106,7 +105,6 @@ for (const [look, options] of Object.entries(looks)) {
 
 test('with the keyboard alone: sign in, complete a task, ask, read the bell, sign out', async () => {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 } })
-  context.setDefaultTimeout(60_000)
   const ben = await Somebody.window(context, program.url)
   const { page } = ben
   const { keyboard } = page
@@ -125,17 +123,23 @@ test('with the keyboard alone: sign in, complete a task, ask, read the bell, sig
     throw new Error(`Tab doesn't lead to ${String(name)}`)
   }
   await page.goto(program.url)
-  await page.waitForURL(/sign-in/)
+  // Each time what is tabbed to is there first: Tab goes round faster than some of it is loaded.
+  await page.getByRole('textbox', { name: 'E-mail' }).waitFor()
   await tabTo(/^E-mail/)
   await keyboard.type(people.ben)
   await tabTo(/^Password/)
   await keyboard.type('try-it-yourself')
   await keyboard.press('Enter')
   await page.getByRole('heading', { name: 'Your projects' }).waitFor()
+  await bar(page, shop).first().waitFor()
+  await settled(page)
   await tabTo(new RegExp(shop))
   await keyboard.press('Enter')
   await page.waitForURL(/\/projects\/\d+/)
   const before = await bar(page, shop).first().getAttribute('aria-valuenow')
+  await page.getByRole('checkbox', { name: /^Complete “Photograph/ }).waitFor()
+  await composer(page).waitFor()
+  await settled(page)
   await tabTo(/^Complete “Photograph/)
   // What has the focus can be seen.
   const outline = await page.evaluate(() => {
@@ -158,8 +162,10 @@ test('with the keyboard alone: sign in, complete a task, ask, read the bell, sig
   await keyboard.press('Escape')
   await tabTo(/menu$/)
   await keyboard.press('Enter')
-  await page.getByRole('menuitem', { name: /Sign out/ }).waitFor()
+  const out = page.getByRole('menuitem', { name: /Sign out/ })
+  await until('the menu to have the focus', () => page.evaluate(() => document.activeElement?.closest('[role="menu"]') != null))
   await keyboard.press('End')
+  await until('“Sign out” to have the focus', () => out.evaluate((element) => element === document.activeElement))
   await keyboard.press('Enter')
   await page.waitForURL(/sign-in/)
   assert.deepEqual(ben.errors, [])

@@ -294,7 +294,7 @@ func (r *runner) startWriters(ctx context.Context, running *sync.WaitGroup) (sto
 		}
 	}
 	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
 		if err := engine.Stop(ctx); err != nil {
 			r.problem("stop the publishing engine: %v", err)

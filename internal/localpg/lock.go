@@ -34,7 +34,12 @@ func (l *fileLock) flock(how int) error {
 }
 
 // try locks without waiting and reports whether it did.
+//
+// A program that this process is just starting holds copies of its files for the moment between fork and exec: a lock that was
+// given up then counts as held, for as long as the machine takes. Go's fork lock tells when that is over.
 func (l *fileLock) try(how int) (bool, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	err := l.flock(how | syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return false, nil
@@ -45,8 +50,7 @@ func (l *fileLock) try(how int) (bool, error) {
 // upgrade turns a shared lock into an exclusive one if nobody else holds one. If it reports false, the shared lock may
 // be lost: flock drops it first.
 //
-// A program that this process is just starting holds a copy of it for the moment between fork and exec, so it tries again
-// for a little while.
+// A program that another process is just starting may hold a copy of it, see try, so it tries again for a little while.
 func (l *fileLock) upgrade() (bool, error) {
 	for attempt := 0; ; attempt++ {
 		got, err := l.try(syscall.LOCK_EX)

@@ -114,7 +114,7 @@ for home in "$1"/*/postgres; do
 	if [ -L "$home" ]; then rm -rf "$(readlink "$home")"; fi
 done
 n=0
-until rm -rf "$1" 2>/dev/null || [ $n -ge 50 ]; do n=$((n+1)); sleep 0.1; done
+until rm -rf "$1" 2>/dev/null || [ $n -ge 600 ]; do n=$((n+1)); sleep 0.1; done
 `
 
 // watch starts a process, in a session of its own, that removes dir and its servers when this program is gone: go test

@@ -171,7 +171,7 @@ func TestKilledProgramLeavesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait()
-			deadline := time.Now().Add(15 * time.Second)
+			deadline := time.Now().Add(2 * time.Minute)
 			for {
 				left, err := filepath.Glob(filepath.Join(temp, "trunkline-test-*"))
 				if err != nil {

@@ -70,6 +70,8 @@ type api struct {
 	docs  *docs
 	files *places // of uploads
 	paces *paces  // of changes
+	// touchTime bounds how long an answer waits for it to be noted that somebody did something.
+	touchTime time.Duration
 }
 
 // New returns the handler of /api/ and below. The http.Server that serves it must have no WriteTimeout: a deadline is set for
@@ -85,8 +87,10 @@ func New(opts Options) (http.Handler, error) {
 	case opts.ChangesPerSecond == 0:
 		opts.ChangesPerSecond = changesPerSecond
 	}
-	a := &api{Options: opts, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), log: opts.Logger, files: newPlaces(uploadsAtOnce, uploadsOfOne),
-		paces: newPaces(opts.ChangesPerSecond, time.Now)}
+	a := &api{
+		Options: opts, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), log: opts.Logger,
+		files: newPlaces(uploadsAtOnce, uploadsOfOne), paces: newPaces(opts.ChangesPerSecond, time.Now), touchTime: 2 * time.Second,
+	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -190,10 +191,28 @@ func TestTokensThatDontCount(t *testing.T) {
 	old := good
 	old.IssuedAt, old.ExpiresAt = time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)
 	leaving := c.as(c.people["staff"])
-	signedOut := leaving.token()
+	signedOut, thrownOut := leaving.token(), c.callers["colleague"].token()
+	// A node hears of what ends: it has once it ends connections that were made before.
+	gone := make(chan struct{}, 10)
+	for _, token := range []string{signedOut, thrownOut} {
+		client, err := connect(t, live, token)
+		if err != nil {
+			t.Fatalf("a token of a session: %v", err)
+		}
+		var once sync.Once
+		end := func() { once.Do(func() { gone <- struct{}{} }) }
+		client.OnDisconnected(func(centrifuge.DisconnectedEvent) { end() })
+		client.OnConnecting(func(centrifuge.ConnectingEvent) { end() })
+	}
 	leaving.do("DELETE", "/api/session", nil).is(204)
-	thrownOut := c.callers["colleague"].token()
 	c.exec("UPDATE projects.person SET deactivated_at = now() WHERE id = $1", c.people["colleague"])
+	for range 2 {
+		select {
+		case <-gone:
+		case <-time.After(patience):
+			t.Fatal("a connection stays open")
+		}
+	}
 	theirs := c.callers["customer"].token()
 	header, rest, _ := strings.Cut(theirs, ".")
 	_, signature, _ := strings.Cut(rest, ".")

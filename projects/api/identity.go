@@ -6,7 +6,6 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -113,7 +112,7 @@ func (a *api) touch(ctx context.Context, person int64) {
 	if a.Inbox == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.touchTime)
 	defer cancel()
 	if err := a.Inbox.Touch(ctx, strconv.FormatInt(person, 10)); err != nil {
 		a.log.Warn("that somebody is active can't be noted", "request_id", requestID(ctx), "person", person, "error", err)

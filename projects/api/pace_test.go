@@ -57,7 +57,13 @@ func TestTooManyChanges(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.handle(Options{ChangesPerSecond: 1})
-	organisation := n.organisation("Harbour")
+	h, ok := n.handler.(*api)
+	if !ok {
+		t.Fatal("another handler")
+	}
+	now := time.Now()
+	h.paces.now = func() time.Time { return now } // however long the changes take
+	organisation := n.organisation("North")
 	guide := n.person(organisation, "gail@example.com", "")
 	project := n.project(organisation, "Move")
 	n.member(project, guide, projects.Lead)

@@ -50,14 +50,18 @@ include ${path.join(dir, 'site.conf')};
   let said = ''
   child.stderr.on('data', (/** @type {Buffer} */ chunk) => (said += chunk.toString()))
   const url = `https://127.0.0.1:${port}`
-  await until('nginx to answer', () => {
+  const answers = until('nginx to answer', () => {
     if (child.exitCode !== null) throw new Error(`nginx ended:\n${said}`)
     try {
-      execFileSync('curl', ['-skf', '-o', '/dev/null', `${url}/healthz`])
+      execFileSync('curl', ['-skf', '--max-time', '10', '-o', '/dev/null', `${url}/healthz`])
       return true
     } catch {
       return false
     }
+  })
+  await answers.catch((/** @type {unknown} */ error) => {
+    child.kill('SIGTERM') // else the test would wait for it for ever
+    throw error
   })
   return {
     url,

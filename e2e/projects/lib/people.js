@@ -60,8 +60,7 @@ export class Somebody {
    */
   static async signIn(browser, base, email, options = {}) {
     const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 860 }, locale: 'en-GB', ...options })
-    context.setDefaultTimeout(patience)
-    const response = await context.request.post(`${base}/api/session`, { data: { email, password } })
+    const response = await context.request.post(`${base}/api/session`, { data: { email, password }, timeout: patience })
     if (!response.ok()) throw new Error(`${email} can't sign in: ${response.status()} ${await response.text()}`)
     return Somebody.window(context, base)
   }
@@ -71,6 +70,7 @@ export class Somebody {
    * @param {string} base
    */
   static async window(context, base) {
+    context.setDefaultTimeout(patience)
     const page = await context.newPage()
     /** @type {string[]} */
     const errors = []
@@ -136,6 +136,12 @@ const axe = readFileSync(path.resolve(import.meta.dirname, '../../../web/node_mo
  * @returns {Promise<string[]>}
  */
 export async function violations(page) {
+  // Colors that are on their way to others aren't what is looked at. What turns for ever is left alone.
+  await page.evaluate(() => {
+    for (const animation of document.getAnimations()) {
+      if (animation.effect?.getComputedTiming().endTime !== Infinity) animation.finish()
+    }
+  })
   await page.evaluate(axe)
   return page.evaluate(async () => {
     /** @typedef {{ violations: { id: string, help: string, nodes: { html: string, failureSummary?: string }[] }[] }} Result */

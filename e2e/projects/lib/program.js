@@ -1,29 +1,34 @@
 // Runs bin/projects as people run it, in a data folder of its own.
 
-import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 
 /** How long anything may take on a machine that is busy with other things; what is waited for takes milliseconds. */
-export const patience = Number(process.env.PATIENCE ?? 60_000)
+export const patience = Number(process.env.PATIENCE ?? 120_000)
 
 const binary = process.env.PROJECTS_BIN ?? path.resolve(import.meta.dirname, '../../../bin/projects')
 
-/** @returns {Promise<number>} a port that nobody listens on */
+/**
+ * A port that nobody listens on. It is below those that systems give away by themselves, so that nobody gets it for a connection of
+ * theirs while the program is away for a moment, and none that browsers refuse.
+ *
+ * @returns {Promise<number>}
+ */
 export async function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer()
-    server.on('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => {
-        resolve(typeof address === 'object' && address !== null ? address.port : 0)
-      })
+  for (;;) {
+    const port = 12_000 + Math.floor(Math.random() * 18_000)
+    /** @type {boolean} */
+    const free = await new Promise((resolve) => {
+      const server = net.createServer()
+      server.on('error', () => { resolve(false) })
+      server.listen(port, '127.0.0.1', () => server.close(() => { resolve(true) }))
     })
-  })
+    if (free) return port
+  }
 }
 
 /**
@@ -88,11 +93,22 @@ export class Program {
     }
     child.stdout.on('data', collect)
     child.stderr.on('data', collect)
-    await until(`${this.url} to answer`, async () => {
-      if (child.exitCode !== null) throw new Error(`projects ended with ${child.exitCode}:\n${this.#output}`)
-      const response = await fetch(`${this.url}/readyz`).catch(() => null)
-      return response?.ok
-    })
+    try {
+      await until(`${this.url} to answer`, async () => {
+        if (child.exitCode !== null) throw new Error(`projects ended with ${child.exitCode}:\n${this.#output}`)
+        const response = await fetch(`${this.url}/readyz`).catch(() => null)
+        return response?.ok
+      })
+    } catch (error) {
+      await this.#end('SIGTERM') // else the test would wait for it for ever
+      throw error
+    }
+  }
+
+  /** Runs SQL as an operator does, and returns what it says. @param {string} sql */
+  psql(sql) {
+    const url = readFileSync(path.join(this.dir, 'url'), 'utf8').trim()
+    return execFileSync('psql', [url, '-qAtX', '-v', 'ON_ERROR_STOP=1', '-c', sql], { encoding: 'utf8', timeout: patience }).trim()
   }
 
   /** What it has said. */
@@ -106,7 +122,9 @@ export class Program {
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const ended = new Promise((resolve) => child.once('exit', resolve))
     child.kill(signal)
+    const late = setTimeout(() => child.kill('SIGKILL'), patience)
     await ended
+    clearTimeout(late)
     this.#child = null
   }
 
@@ -124,7 +142,7 @@ export class Program {
   async remove() {
     if (this.#child === null) await this.start() // what was killed has left its PostgreSQL running
     await this.stop()
-    await rm(this.dir, { recursive: true, force: true })
+    await rm(this.dir, { recursive: true, force: true, maxRetries: 10 })
   }
 }
 

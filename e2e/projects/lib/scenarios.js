@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 
 import { people, Somebody } from './people.js'
-import { until } from './program.js'
+import { patience, until } from './program.js'
 
 /**
  * @import { Browser, Locator, Page } from 'playwright-core'
@@ -29,6 +29,24 @@ export async function texts(page) {
   )
 }
 
+/** Waits until texts are there, and expects each just once. @param {Page} page @param {string[]} wanted */
+export async function onceEach(page, wanted) {
+  const counts = async () => {
+    const all = await texts(page)
+    return wanted.map((text) => all.filter((t) => t.includes(text)).length)
+  }
+  await until(`all of ${wanted.join(', ')}`, async () => (await counts()).every((n) => n > 0))
+  assert.deepEqual(await counts(), wanted.map(() => 1), 'each once')
+}
+
+/** Writes on until somebody else sees that: it is told for a few seconds only. @param {Page} writer @param {Page} reader @param {RegExp} line */
+export async function isSeenTyping(writer, reader, line) {
+  await until(`${String(line)} to be shown`, async () => {
+    await composer(writer).pressSequentially('x')
+    return reader.getByText(line).first().isVisible()
+  })
+}
+
 /** @param {Page} page @param {string} text */
 export async function say(page, text) {
   await composer(page).fill(text)
@@ -44,15 +62,16 @@ export async function say(page, text) {
  */
 function whenItShows(progress, value) {
   return progress.evaluate(
-    (element, wanted) =>
-      new Promise((resolve) => {
+    (element, { wanted, most }) =>
+      new Promise((resolve, reject) => {
         const look = () => {
           if (element.getAttribute('aria-valuenow') === wanted) resolve(Date.now())
         }
         new MutationObserver(look).observe(element, { attributes: true })
         look()
+        setTimeout(() => { reject(new Error(`the bar doesn't come to ${wanted}`)) }, most)
       }),
-    value,
+    { wanted: value, most: patience },
   )
 }
 
@@ -88,8 +107,9 @@ export async function theBarMoves(browser, base, tell) {
     if (element instanceof HTMLElement) element.click()
     return now
   })
-  for (const { name, at } of shown) tell(`a click moves the bar of ${name} after ${(await at) - clicked} ms`)
-  assert.equal(await bar(elena.page, shop).first().getAttribute('aria-valuenow'), percent)
+  const moved = await Promise.all(shown.map(async ({ name, at }) => ({ name, at: await at })))
+  for (const { name, at } of moved) tell(`a click moves the bar of ${name} after ${at - clicked} ms`)
+  await until('her own bar to move', async () => (await bar(elena.page, shop).first().getAttribute('aria-valuenow')) === percent)
 
   // The list moves, too: nobody else has it among the outstanding ones any more.
   await jonas.page.getByRole('checkbox', { name: 'Complete “Write the page about us”' }).waitFor({ state: 'detached' })
@@ -124,10 +144,8 @@ export async function aQuestionIsAnswered(browser, base) {
 
   // Tom sees that she has seen it, and that she writes.
   await tom.page.getByText(/Seen by .*Priya/).first().waitFor()
-  await composer(priya.page).pressSequentially('On Tuesday at', { delay: 30 })
-  await tom.page.getByText(/Priya is typing/).waitFor()
-  await composer(priya.page).pressSequentially(' seven.')
-  await composer(priya.page).press('Enter')
+  await isSeenTyping(priya.page, tom.page, /Priya is typing/)
+  await say(priya.page, 'On Tuesday at seven.')
   await message(tom.page, 'On Tuesday at seven.').waitFor()
 
   // She corrects it: both see the new text, and that it was edited.

@@ -45,7 +45,7 @@ func withFunction(t testing.TB) (*Gate, *pgxpool.Pool, *settings) {
 	t.Helper()
 	g, pool, namespaces := online(t)
 	exec(t, pool, may)
-	namespaces.set(trunkline.Namespace{Name: "room", Authorize: "app.may", AuthorizeCache: time.Hour, AuthorizeTimeout: 20 * time.Second})
+	namespaces.set(trunkline.Namespace{Name: "room", Authorize: "app.may", AuthorizeCache: time.Hour})
 	return g, pool, namespaces
 }
 

@@ -38,9 +38,13 @@ type settings struct {
 	rows map[string]trunkline.Namespace
 }
 
+// set gives a function that is not about time as much as it may take.
 func (s *settings) set(ns trunkline.Namespace) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ns.AuthorizeTimeout == 0 {
+		ns.AuthorizeTimeout = 30 * time.Second
+	}
 	if s.rows == nil {
 		s.rows = make(map[string]trunkline.Namespace)
 	}

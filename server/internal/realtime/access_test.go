@@ -255,7 +255,7 @@ func TestNamespaceChangesReachClients(t *testing.T) {
 	publish(t, engine, "state:1", numbers(1, 3)...)
 	f.want(numbers(1, 3)...)
 
-	exec(t, engine, "INSERT INTO trunkline.namespace (name, conflate) VALUES ('state', '10 ms')")
+	exec(t, engine, "INSERT INTO trunkline.namespace (name, conflate) VALUES ('state', '100 ms')")
 	if e := take(t, f.subscribing, "the change"); e.Code != 2600 {
 		t.Errorf("unsubscribed with %+v", e)
 	}

@@ -49,7 +49,7 @@ afterEach(() => {
 
 async function connected(): Promise<InstanceType<typeof sdk.Centrifuge>> {
   connect()
-  const made = await vi.waitUntil(() => sdk.Centrifuge.made[0])
+  const made = await vi.waitUntil(() => sdk.Centrifuge.made[0], { timeout: 40_000 })
   made.emit('connecting', 0)
   made.emit('connected')
   return made
