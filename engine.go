@@ -91,7 +91,7 @@ func New(cfg Config) (*Engine, error) {
 		publisher: &publisher{ctx: life, pool: pool, counters: c},
 		life:      life, endLife: end, stopping: make(chan struct{}),
 	}
-	e.syncer = &syncer{engine: e}
+	e.syncer = &syncer{engine: e, most: syncTimeout}
 	e.listener = newListener(direct, pool, &cfg, c)
 	e.member = newMember(direct, e.hub, e.listener, &cfg, c)
 	e.bridges = &bridges{channels: cfg.Bridge, listener: e.listener, hub: e.hub, remove: map[string]func(){}}
@@ -207,7 +207,9 @@ func (e *Engine) Stop(ctx context.Context) error {
 	select {
 	case <-finished:
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		if e.publisher.busy() { // else nothing is cut off, late as it is
+			err = context.Cause(ctx)
+		}
 	}
 	e.endLife()
 	<-finished

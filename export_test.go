@@ -2,6 +2,7 @@ package trunkline
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -33,6 +34,9 @@ func ConnectLog(ctx context.Context, url string) (*pgx.Conn, error) {
 	}
 	return connect(ctx, template, "plans", logSessionSettings)
 }
+
+// SyncWithin bounds waits of Sync, before the first of them.
+func SyncWithin(e *Engine, most time.Duration) { e.syncer.most = most }
 
 // Unsure counts the steps whose outcome the engine's sequencer never learned.
 func Unsure(e *Engine) int64 { return e.counters.unsure.Load() }

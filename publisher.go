@@ -71,6 +71,13 @@ func (b *publisher) isClosed() bool {
 	return b.closed
 }
 
+// busy tells whether an insert is under way.
+func (b *publisher) busy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.workers > 0
+}
+
 // close lets nobody else publish; what is under way goes on.
 func (b *publisher) close() {
 	b.mu.Lock()

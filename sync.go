@@ -28,6 +28,7 @@ func (e *Engine) Sync(ctx context.Context) error {
 // A syncer lets those wait together who call Sync while one wait is under way: they wait for the next one.
 type syncer struct {
 	engine  *Engine
+	most    time.Duration // see syncTimeout
 	working sync.WaitGroup
 
 	mu     sync.Mutex
@@ -83,7 +84,7 @@ func (s *syncer) work() {
 
 // reach asks where the log ends and waits for the hub to get there.
 func (s *syncer) reach() error {
-	ctx, cancel := context.WithTimeout(s.engine.life, syncTimeout)
+	ctx, cancel := context.WithTimeout(s.engine.life, s.most)
 	defer cancel()
 	var end Position
 	err := s.engine.pool.QueryRow(ctx, "SELECT s.epoch, e.last_position FROM trunkline.state s, trunkline.log_end e").Scan(&end.Epoch, &end.Position)
@@ -104,7 +105,7 @@ func (s *syncer) reach() error {
 			if s.engine.life.Err() != nil {
 				return ErrClosed
 			}
-			return fmt.Errorf("this node has not read the log up to position %d within %v", end.Position, syncTimeout)
+			return fmt.Errorf("this node has not read the log up to position %d within %v", end.Position, s.most)
 		}
 	}
 }

@@ -13,6 +13,7 @@ func TestSync(t *testing.T) {
 	url := pgtest.Database(t)
 	first := startEngine(t, url)
 	second := startEngine(t, url)
+	trunkline.SyncWithin(second, patience)
 	sub := subscribe(t, first, trunkline.FromNow(), "c")
 	for i := range 20 {
 		publish(t, first.Pool(), "c", numbered(i))

@@ -109,9 +109,16 @@ func (w *world) start(server *smtptest.Server, f fate, at time.Time, random *ran
 func (w *world) awaitEnd(v *victim) {
 	w.Helper()
 	<-v.done
-	for deadline := time.Now().Add(patience); w.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", v.life.name) > 0; {
+	w.awaitNobody(v.life.name)
+}
+
+// awaitNobody waits until the server has ended the sessions of a name in this database.
+func (w *world) awaitNobody(name string) {
+	w.Helper()
+	for deadline := time.Now().Add(patience); w.number(
+		"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1", name) > 0; {
 		if time.Now().After(deadline) {
-			w.Fatalf("the sessions of one that %v are still there", v.fate)
+			w.Fatalf("the sessions of %s are still there", name)
 		}
 		time.Sleep(time.Millisecond)
 	}

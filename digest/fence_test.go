@@ -143,7 +143,8 @@ func TestWorkersShareTheWork(t *testing.T) {
 		})
 	}
 	running.Wait()
-	w.once(w.worker(), at) // should somebody have held what another one looked for
+	// Should somebody have held what another one looked for: for a second or more, and it is looked for again in an hour.
+	w.once(w.worker(), at.Add(2*lookHourly))
 	var got []string
 	for _, m := range w.box.all() {
 		got = append(got, m.String())

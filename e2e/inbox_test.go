@@ -286,6 +286,20 @@ func inboxServerKilled(t *testing.T, d *driver) {
 	for round := range 2 {
 		unread := tabs[0].Unread
 		n.kill()
+		// What its sessions are at goes on for a moment, and could take in some of this by itself: it is to come in one push.
+		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+			var left int
+			const sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'trunkline%'"
+			if err := pool.QueryRow(t.Context(), sessions).Scan(&left); err != nil {
+				t.Fatal(err)
+			}
+			if left == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d sessions of a killed server are still there", left)
+			}
+		}
 		notifyUser(t, pool, user, 4)
 		const unreadOnes = "SELECT id FROM trunkline.notification WHERE user_id = $1 AND read_at IS NULL AND seq IS NOT NULL ORDER BY seq"
 		run(t, pool, "SELECT trunkline.mark($1, 'read', ids => ARRAY("+unreadOnes+" LIMIT 2))", user)

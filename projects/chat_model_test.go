@@ -54,6 +54,8 @@ func (c *model) seq(id int64) int64 {
 // Whatever several people do over two nodes, in whatever order, a conversation is what a simple model of it says.
 func TestChatAgreesWithItsModel(t *testing.T) {
 	for name, value := range map[string]string{"rapid.checks": "12", "rapid.steps": "25"} {
+		usual := flag.Lookup(name).Value.String()
+		t.Cleanup(func() { _ = flag.Set(name, usual) })
 		if err := flag.Set(name, value); err != nil {
 			t.Fatal(err)
 		}

@@ -43,14 +43,17 @@ func TestTemplatesAreCheap(t *testing.T) {
 	d.want(d.column(fmt.Sprintf(line, "repeat('{a}', 333)", "'ä'")), strings.Repeat("ä", 333))
 	d.want(d.column(fmt.Sprintf(line, "'{b}' || repeat('{a}-{b}', 333)", "'ä'")), strings.Repeat("ä-", 249)+"ä…")
 	d.want(d.column(fmt.Sprintf(line, "repeat(' {b} ', 300) || 'end'", "'ä'")), "end")
-	quickest := time.Hour // whatever else the machine did meanwhile
+	// What is slow is to look into the data. The quickest of several, by turns: whatever else the machine does meanwhile.
+	quickest := map[int]time.Duration{1: time.Hour, 160: time.Hour}
 	for range 10 {
-		start := time.Now()
-		d.run(fmt.Sprintf(line, "repeat('{a}{b}', 160)", "'ä'"))
-		quickest = min(quickest, time.Since(start))
+		for times := range quickest {
+			start := time.Now()
+			d.run(fmt.Sprintf(line, fmt.Sprintf("repeat('{a}{b}', %d)", times), "'ä'"))
+			quickest[times] = min(quickest[times], time.Since(start))
+		}
 	}
-	if quickest > 500*time.Millisecond {
-		t.Errorf("the quickest of 10 lines took %v", quickest)
+	if quickest[160] > 20*quickest[1] {
+		t.Errorf("with two names it takes %v, with each of them 160 times %v", quickest[1], quickest[160])
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMarks(t *testing.T) {
@@ -44,8 +45,8 @@ func TestMarks(t *testing.T) {
 		},
 		{
 			"snoozed for longer, for the same time, from the archive, into the archive",
-			"snoozed', ids => '{1}', until => 'tomorrow'; snoozed', ids => '{1}', until => 'tomorrow'; " +
-				"snoozed', ids => '{1}', until => 'tomorrow 01:00'; archived', ids => '{2}'; snoozed', ids => '{2}', until => 'tomorrow'; " +
+			"snoozed', ids => '{1}', until => 'soon'; snoozed', ids => '{1}', until => 'soon'; " +
+				"snoozed', ids => '{1}', until => 'soon 01:00'; archived', ids => '{2}'; snoozed', ids => '{2}', until => 'soon'; " +
 				"archived', ids => '{2}'; archived', ids => '{2}'",
 			[]string{"1", "0", "1", "1", "1", "1", "0", "ann 2/2 v2 +[] ~[1@1 2@2] -[]"},
 		},
@@ -57,7 +58,9 @@ func TestMarks(t *testing.T) {
 				SELECT trunkline.notify('bob', 'k')`)
 			d.keep("now()")
 			var got []string
-			for mark := range strings.SplitSeq(test.sql, "; ") {
+			// The same day in all of them, and far enough from now, even if it is midnight.
+			soon := time.Now().AddDate(0, 0, 2).Format(time.DateOnly)
+			for mark := range strings.SplitSeq(strings.ReplaceAll(test.sql, "'soon", "'"+soon), "; ") {
 				got = append(got, d.column("SELECT trunkline.mark('ann', '" + mark + ")")[0])
 			}
 			d.wantSound() // also with differences that aren't folded in

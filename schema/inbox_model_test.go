@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -39,7 +40,8 @@ func (i item) state() string {
 type inboxModel struct {
 	t     *rapid.T
 	d     database
-	hour  int // hours since the beginning, and one more
+	begun time.Time // a full hour
+	hour  int       // hours since the beginning, and one more
 	items map[int]*modelItem
 	last  map[string]int // the last seq given
 	// Users of whom something is to be pushed, by version.
@@ -57,7 +59,7 @@ func newInboxModel(t *rapid.T, d database) *inboxModel {
 	d.run(`SET session_replication_role = replica; TRUNCATE trunkline.notification, trunkline.inbox, trunkline.inbox_change,
 		trunkline.digest_due, trunkline.message RESTART IDENTITY; RESET session_replication_role`)
 	m := &inboxModel{
-		t: t, d: d, hour: 1, items: map[int]*modelItem{}, last: map[string]int{}, touched: map[string]bool{}, versions: map[string]int{},
+		t: t, d: d, begun: time.Now().Truncate(time.Hour), hour: 1, items: map[int]*modelItem{}, last: map[string]int{}, touched: map[string]bool{}, versions: map[string]int{},
 		client: map[string]map[int]string{},
 	}
 	for _, user := range modelUsers {
@@ -68,8 +70,11 @@ func newInboxModel(t *rapid.T, d database) *inboxModel {
 
 func (m *inboxModel) user() string { return rapid.SampledFrom(modelUsers).Draw(m.t, "user") }
 
-// at is the moment of an hour, in SQL: all of them are to come, so that one can be snoozed until any.
-func at(hour int) string { return fmt.Sprintf("date_trunc('hour', now()) + interval '%d hours'", hour) }
+// at is the moment of an hour, in SQL: those from the second on are to come, so that one can be snoozed until any of them. They are the
+// same however late it gets meanwhile.
+func (m *inboxModel) at(hour int) string {
+	return "'" + m.begun.Add(time.Duration(hour)*time.Hour).Format(time.RFC3339) + "'"
+}
 
 func (m *inboxModel) scan(sql string, into any) {
 	if err := m.d.conn.QueryRow(context.Background(), sql).Scan(into); err != nil {
@@ -86,7 +91,7 @@ func (m *inboxModel) notify() {
 		strings.Join(users, ","), cause, key)
 	if expires > 0 {
 		expires += m.hour
-		sql += ", expires_at => " + at(expires)
+		sql += ", expires_at => " + m.at(expires)
 	}
 	var ids []int
 	m.scan(sql+")", &ids)
@@ -155,7 +160,7 @@ func (m *inboxModel) mark() {
 		ids := rapid.SliceOfN(rapid.SampledFrom(append(slices.Sorted(maps.Keys(m.items)), 1<<40)), 0, 6).Draw(m.t, "ids")
 		sql += ", ids => '{" + strings.ReplaceAll(strings.Trim(fmt.Sprint(ids), "[]"), " ", ",") + "}'"
 		if state == "snoozed" {
-			sql += ", until => " + at(until)
+			sql += ", until => " + m.at(until)
 		}
 		sql += ")"
 		for _, id := range ids {
@@ -245,7 +250,7 @@ func (m *inboxModel) fold() {
 
 func (m *inboxModel) keep() {
 	m.hour += rapid.IntRange(0, 2).Draw(m.t, "hours pass")
-	placed := m.d.keep(at(m.hour))
+	placed := m.d.keep(m.at(m.hour))
 	for _, i := range m.items {
 		if i.snoozed > 0 && i.snoozed <= m.hour {
 			// One that was never placed, and expires with its snooze, nobody has heard of.

@@ -269,16 +269,7 @@ func TestFailedMigrationLeavesNothing(t *testing.T) {
 
 func TestOtherEncodingsAreRefused(t *testing.T) {
 	t.Parallel()
-	a := newAged(t)
-	u, err := url.Parse(a.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := strings.TrimPrefix(u.Path, "/") + "_ascii"
-	a.exec("CREATE DATABASE " + name + " ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
-	t.Cleanup(func() { a.exec("DROP DATABASE " + name + " WITH (FORCE)") })
-	u.Path = "/" + name
-	if err := schema.Migrate(bounded(t), pgtest.Connect(t, u.String())); err == nil || !strings.Contains(err.Error(), "SQL_ASCII") {
+	if err := schema.Migrate(bounded(t), pgtest.Connect(t, pgtest.ASCIIDatabase(t))); err == nil || !strings.Contains(err.Error(), "SQL_ASCII") {
 		t.Errorf("in SQL_ASCII: %v", err)
 	}
 }

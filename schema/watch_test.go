@@ -2,8 +2,10 @@ package schema_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -354,9 +356,21 @@ func TestWatchHugeRow(t *testing.T) {
 func TestWatchCanBeCancelled(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	d.run(task + `SELECT trunkline.watch('task', 'p', predicate => 'pg_sleep(100) IS NOT NULL'); SET statement_timeout = '100ms'`)
-	if got := d.fails("INSERT INTO task VALUES (1, 7)").Code; got != "57014" {
-		t.Errorf("got SQLSTATE %s, want query_canceled", got)
+	d.run(task + `SELECT trunkline.watch('task', 'p', predicate => 'pg_sleep(3600) IS NOT NULL')`)
+	writer := d.another()
+	pid := fmt.Sprint(writer.conn.PgConn().PID())
+	got := writer.start("INSERT INTO task VALUES (1, 7) RETURNING 'it was written'")
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(5 * time.Millisecond) { // nothing tells of it
+		if d.column("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pid = " + pid)[0] == "1" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the watch doesn't come to its predicate")
+		}
+	}
+	d.want(d.column("SELECT pg_cancel_backend("+pid+")"), "t")
+	if got := <-got; !strings.Contains(got, "SQLSTATE 57014") {
+		t.Errorf("got %s, want query_canceled", got)
 	}
 }
 

@@ -166,6 +166,17 @@ func (s *service) open(t *testing.T, query, lastEventID string) (*client, block)
 // openAs does so with a token or key.
 func (s *service) openAs(t *testing.T, token, query, lastEventID string) (*client, block) {
 	t.Helper()
+	c, refused := s.tryToOpen(t, token, query, lastEventID)
+	if c == nil {
+		body, _ := io.ReadAll(refused.Body)
+		t.Fatalf("status %d: %s", refused.StatusCode, body)
+	}
+	return c, c.opened
+}
+
+// tryToOpen is openAs for who may be refused.
+func (s *service) tryToOpen(t *testing.T, token, query, lastEventID string) (c *client, refused *http.Response) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.URL+"/v1/stream?"+query, http.NoBody)
@@ -184,12 +195,11 @@ func (s *service) openAs(t *testing.T, token, query, lastEventID string) (*clien
 	}
 	t.Cleanup(func() { response.Body.Close() })
 	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(response.Body)
-		t.Fatalf("status %d: %s", response.StatusCode, body)
+		return nil, response
 	}
-	c := &client{response: response, reader: bufio.NewReaderSize(response.Body, 4096)}
+	c = &client{response: response, reader: bufio.NewReaderSize(response.Body, 4096)}
 	c.opened = c.block(t)
-	return c, c.opened
+	return c, nil
 }
 
 func (c *client) block(t *testing.T) block {

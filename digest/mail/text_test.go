@@ -162,7 +162,9 @@ func TestTextIsWrapped(t *testing.T) {
 		if squeeze(got) != squeeze(in) {
 			t.Errorf("%q became %q", in, got)
 		}
-		if again := mail.Finish(got); again != got && !strings.Contains(in, "*") {
+		// Two dashes that wrapping left alone would become a signature's.
+		again, dashes := mail.Finish(got), strings.NewReplacer("-- \n", "--\n")
+		if dashes.Replace(again) != dashes.Replace(got) && !strings.Contains(in, "*") {
 			t.Errorf("%q became %q, and that %q", in, got, again)
 		}
 	})

@@ -75,19 +75,6 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	send(t, sender, "anna@example.com")
 }
 
-// What limits a mail's time doesn't limit how long its connection may be idle.
-func TestIdlenessOutlastsTimeouts(t *testing.T) {
-	t.Parallel()
-	s := smtptest.Start(t, smtptest.Config{})
-	sender := newSender(t, s, func(o *smtp.Options) { o.Timeouts.Dot = 3 * time.Second })
-	send(t, sender, "anna@example.com")
-	time.Sleep(3100 * time.Millisecond) // until the deadline of the first mail's dot is over
-	send(t, sender, "berta@example.com")
-	if n := s.Connections(); n != 1 {
-		t.Errorf("%d connections", n)
-	}
-}
-
 // What happens to a connection while nobody uses it is no failure of the next mail.
 func TestDeadIdleConnections(t *testing.T) {
 	for name, die := range map[string]func(*testing.T, *smtptest.Server){

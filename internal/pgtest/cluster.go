@@ -199,7 +199,7 @@ func sweep(temp string) {
 		if !abandoned(dir) {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		// Another user's, or one that another program sweeps right now: not ours to report.
 		_ = removeAll(ctx, dir)
 		cancel()

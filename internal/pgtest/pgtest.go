@@ -125,6 +125,12 @@ func EmptyDatabase(t testing.TB) string {
 	return create(t, Server(t), "template0")
 }
 
+// ASCIIDatabase is EmptyDatabase in the encoding SQL_ASCII.
+func ASCIIDatabase(t testing.TB) string {
+	t.Helper()
+	return create(t, Server(t), "template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+}
+
 // Connect connects and closes the connection when the test ends.
 func Connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
@@ -212,7 +218,7 @@ func makeTemplate(server *localpg.Server) error {
 	}
 	// Under another name until it is complete: a migration that fails is tried, and told, anew by the next test.
 	const raw = templateName + "_raw"
-	if _, err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+raw+" WITH (FORCE)"); err != nil {
+	if err := insist(ctx, admin, "DROP DATABASE IF EXISTS "+raw+" WITH (FORCE)"); err != nil {
 		return err
 	}
 	if _, err := admin.Exec(ctx, "CREATE DATABASE "+raw); err != nil {
@@ -227,8 +233,7 @@ func makeTemplate(server *localpg.Server) error {
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	_, err = admin.Exec(ctx, "ALTER DATABASE "+raw+" RENAME TO "+templateName)
-	return err
+	return insist(ctx, admin, "ALTER DATABASE "+raw+" RENAME TO "+templateName)
 }
 
 // create clones a database for a test.
@@ -260,11 +265,22 @@ func administer(server *localpg.Server, sql string) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	return insist(ctx, conn, sql)
+}
+
+// insist does something with a database that nobody may be connected to. PostgreSQL waits 5 s for sessions that it has told to end,
+// or that are ending, which a slow machine may outlast.
+func insist(ctx context.Context, conn *pgx.Conn, sql string) error {
+	var inUse error
 	for {
-		_, err = conn.Exec(ctx, sql)
-		// PostgreSQL waits 5 s for sessions that it has told to end, or that are ending, which a slow machine may outlast.
+		_, err := conn.Exec(ctx, sql)
 		var pg *pgconn.PgError
-		if !errors.As(err, &pg) || pg.Code != "55006" || ctx.Err() != nil { // object_in_use
+		switch {
+		case errors.As(err, &pg) && pg.Code == "55006": // object_in_use
+			inUse = err
+		case err != nil && ctx.Err() != nil:
+			return errors.Join(err, inUse)
+		default:
 			return err
 		}
 	}

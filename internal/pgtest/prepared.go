@@ -41,10 +41,10 @@ func makePrepared(server *localpg.Server, name string, prepare func(ctx context.
 	}
 	// Under another name until it is complete: what fails is tried, and told, anew by the next test.
 	raw := pgx.Identifier{name + "_raw"}.Sanitize()
-	if _, err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+raw+" WITH (FORCE)"); err != nil {
+	if err := insist(ctx, admin, "DROP DATABASE IF EXISTS "+raw+" WITH (FORCE)"); err != nil {
 		return err
 	}
-	if _, err := admin.Exec(ctx, "CREATE DATABASE "+raw+" TEMPLATE "+templateName); err != nil {
+	if err := insist(ctx, admin, "CREATE DATABASE "+raw+" TEMPLATE "+templateName); err != nil {
 		return err
 	}
 	conn, err := pgx.Connect(ctx, server.URLFor(name+"_raw"))
@@ -56,6 +56,5 @@ func makePrepared(server *localpg.Server, name string, prepare func(ctx context.
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	_, err = admin.Exec(ctx, "ALTER DATABASE "+raw+" RENAME TO "+pgx.Identifier{name}.Sanitize())
-	return err
+	return insist(ctx, admin, "ALTER DATABASE "+raw+" RENAME TO "+pgx.Identifier{name}.Sanitize())
 }

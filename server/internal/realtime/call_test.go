@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	sdk "github.com/centrifugal/centrifuge-go"
 
@@ -58,6 +59,9 @@ func TestPublishRates(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, pgtest.Database(t))
 	node := startNode(t, engine, &doorman{}, func(c *Config) { c.Limits.PublishRate = 0.1 })
+	// What is used up stays so however long this takes.
+	now := time.Now()
+	node.rates.now = func() time.Time { return now }
 	front := startFront(t, node)
 	exec(t, engine, "INSERT INTO trunkline.namespace (name, publish_rate) VALUES ('fast', 1000)")
 	eventually(t, "the namespace is known", func() bool { return engine.Namespace("fast:1").PublishRate == 1000 })

@@ -18,6 +18,7 @@ type rates struct {
 	mu     sync.Mutex
 	by     map[rateKey]*rate.Limiter
 	tidyAt int // look for idle ones when there are so many
+	now    func() time.Time
 }
 
 // A rateKey is whose messages are counted, per namespace.
@@ -25,7 +26,9 @@ type rateKey struct{ namespace, payer string }
 
 const minTidy = 1024
 
-func newRates() *rates { return &rates{by: map[rateKey]*rate.Limiter{}, tidyAt: minTidy} }
+func newRates() *rates {
+	return &rates{by: map[rateKey]*rate.Limiter{}, tidyAt: minTidy, now: time.Now}
+}
 
 func (r *rates) allow(key rateKey, perSecond float64) bool {
 	r.mu.Lock()
@@ -39,15 +42,16 @@ func (r *rates) allow(key rateKey, perSecond float64) bool {
 	}
 	r.mu.Unlock()
 	if limiter.Limit() != rate.Limit(perSecond) { // the namespace has changed
-		limiter.SetLimit(rate.Limit(perSecond))
-		limiter.SetBurst(burst(perSecond))
+		now := r.now()
+		limiter.SetLimitAt(now, rate.Limit(perSecond))
+		limiter.SetBurstAt(now, burst(perSecond))
 	}
-	return limiter.Allow()
+	return limiter.AllowN(r.now(), 1)
 }
 
 // tidy forgets those who have done nothing for so long that they may do everything again.
 func (r *rates) tidy() {
-	now := time.Now()
+	now := r.now()
 	for key, limiter := range r.by {
 		if limiter.TokensAt(now) >= float64(limiter.Burst()) {
 			delete(r.by, key)
