@@ -16,7 +16,7 @@ FUZZTIME ?= 3000x
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## build and run Projects: make run ARGS='--simulate --listen 127.0.0.1:9000'
@@ -45,7 +45,7 @@ test: ## check everything: what is missing is installed first
 	@$(MAKE) --no-print-directory page lint vuln
 	cd web && node_modules/.bin/vitest run
 	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
-	@$(MAKE) --no-print-directory fuzz majors browsers
+	@$(MAKE) --no-print-directory majors browsers
 
 .PHONY: browsers
 browsers: build ## test Projects with several people in Chromium, directly and through nginx
@@ -56,7 +56,7 @@ screenshots: build ## make the pictures of the README anew
 	cd e2e && SCREENSHOTS=$(CURDIR)/docs/images node --test --test-name-pattern='pictures of the README' projects/pages.test.js
 
 .PHONY: fuzz
-fuzz: ## run every fuzz test for a while: make fuzz FUZZTIME=1m
+fuzz: ## look for inputs that break something, beyond those that make test tries: make fuzz FUZZTIME=1m
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: majors
