@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // catchUp brings a subscription forward: it attaches it to the live tail if the rings cover what it lacks, else reads the
@@ -35,7 +37,7 @@ func (s *Subscription) catchUp(ctx context.Context) error {
 			if errors.As(err, &beyond) && !p.alive {
 				// A crash may have taken the log's end. Whoever takes over decides; if so, it begins another epoch,
 				// which ends this subscription.
-				sleep(ctx, deafInterval)
+				retry.Sleep(ctx, deafInterval)
 				return nil
 			}
 			s.end(err, true)

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // maxHeartbeatDelay is how long a heartbeat may take before the connection counts as dead, if the interval isn't shorter.
@@ -36,7 +38,7 @@ type listener struct {
 	pool     *pgxpool.Pool // heartbeats are sent through it
 	interval time.Duration
 	log      *slog.Logger
-	outage   outage // belongs to run
+	outage   retry.Outage // belongs to run
 	counters *counters
 	canary   string // raw channel of our own heartbeats
 	up       func() // called whenever the connection is up (again)
@@ -56,7 +58,7 @@ type rawHandler struct{ handle func(*pgconn.Notification) }
 func newListener(template *pgx.ConnConfig, pool *pgxpool.Pool, cfg *Config, c *counters) *listener {
 	return &listener{
 		template: template, pool: pool, interval: cfg.HeartbeatInterval, log: cfg.Logger, counters: c,
-		outage:   outage{log: cfg.Logger, what: "the LISTEN connection"},
+		outage:   retry.NewOutage(cfg.Logger, "the LISTEN connection"),
 		canary:   "trunkline_canary_" + strings.ToLower(rand.Text()[:12]),
 		up:       func() {},
 		down:     func() {},
@@ -141,8 +143,8 @@ func (l *listener) run(ctx context.Context) {
 				attempt = 0
 			}
 		}
-		l.outage.failed(err, attempt+1)
-		sleep(ctx, backoff(attempt))
+		l.outage.Failed(err, attempt+1)
+		retry.Sleep(ctx, backoff(attempt))
 	}
 }
 
@@ -229,7 +231,7 @@ func (l *listener) setUp() {
 	l.state = ListenState{Up: true, Since: time.Now(), Err: l.state.Err}
 	l.broadcast()
 	l.mu.Unlock()
-	l.outage.over()
+	l.outage.Over()
 	l.up()
 }
 

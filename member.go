@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 //go:embed sql/follow.sql
@@ -44,7 +46,7 @@ type member struct {
 	hub      *hub
 	listener *listener
 	log      *slog.Logger
-	outage   outage // belongs to run
+	outage   retry.Outage // belongs to run
 	counters *counters
 	mode     SequenceMode
 
@@ -73,7 +75,7 @@ type memory struct {
 func newMember(template *pgx.ConnConfig, h *hub, l *listener, cfg *Config, c *counters) *member {
 	return &member{
 		template: template, hub: h, listener: l, log: cfg.Logger, counters: c, mode: cfg.Sequence,
-		outage: outage{log: cfg.Logger, what: "the log's session"},
+		outage: retry.NewOutage(cfg.Logger, "the log's session"),
 		ring:   make(chan struct{}, 1), logRing: make(chan struct{}, 1), heard: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 }
@@ -98,8 +100,8 @@ func (m *member) run(ctx context.Context) {
 		if time.Since(began) > backoffMost {
 			attempt = 0
 		}
-		m.outage.failed(err, attempt+1)
-		sleep(ctx, backoff(attempt))
+		m.outage.Failed(err, attempt+1)
+		retry.Sleep(ctx, backoff(attempt))
 	}
 }
 
@@ -114,7 +116,7 @@ func (m *member) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.outage.over()
+	m.outage.Over()
 	// Follow in any case: what the log has that the hub lacks is delivered first.
 	if err := m.follow(ctx, conn, mode); err != nil {
 		return fmt.Errorf("follow the log: %w", err)

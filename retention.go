@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // Of one batch: how many rows of the log it looks at, and how many messages it removes, at most.
@@ -37,7 +39,7 @@ type retention struct {
 	namespaces func() []Namespace
 	batch      func(ctx context.Context, keep time.Duration) (trimResult, error)
 	changed    chan struct{} // the settings of namespaces have
-	outage     outage
+	outage     retry.Outage
 	epoch      string
 	next       map[time.Duration]*trimming // by retention
 }
@@ -51,7 +53,7 @@ type trimming struct {
 func newRetention(e *Engine) *retention {
 	r := &retention{
 		pool: e.pool, member: e.member, hub: e.hub, log: e.log, counters: e.counters, namespaces: e.Namespaces,
-		changed: make(chan struct{}, 1), outage: outage{log: e.log, what: "removing old messages"},
+		changed: make(chan struct{}, 1), outage: retry.NewOutage(e.log, "removing old messages"),
 		next: map[time.Duration]*trimming{},
 	}
 	r.batch = r.removeSome
@@ -91,7 +93,7 @@ func (r *retention) run(ctx context.Context) {
 			}
 			if err := r.trim(ctx, n.Retention, t); err != nil && ctx.Err() == nil {
 				r.counters.trimFailures.Add(1)
-				r.outage.failed(err, 1)
+				r.outage.Failed(err, 1)
 				t.due, t.upto = time.Now().Add(trimRetry), -1
 			}
 		}
@@ -116,7 +118,7 @@ func (r *retention) trim(ctx context.Context, keep time.Duration, t *trimming) e
 		if err != nil {
 			return fmt.Errorf("remove messages older than %v: %w", keep, err)
 		}
-		r.outage.over()
+		r.outage.Over()
 		r.counters.trimBatches.Add(1)
 		if result.removed == nil {
 			t.due, t.upto = time.Now().Add(trimRetry), -1 // another node is at it, and will soon notice that it isn't its turn
@@ -124,7 +126,7 @@ func (r *retention) trim(ctx context.Context, keep time.Duration, t *trimming) e
 		}
 		r.counters.trimmed.Add(*result.removed)
 		if !*result.done {
-			if !sleep(ctx, max(time.Since(began), 5*time.Millisecond)) {
+			if !retry.Sleep(ctx, max(time.Since(began), 5*time.Millisecond)) {
 				return context.Cause(ctx)
 			}
 			continue

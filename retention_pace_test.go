@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // scriptedRetention makes a retention whose batches are answered by a function, and starts it. It counts the batches.
@@ -28,7 +30,7 @@ func scriptedRetention(t *testing.T, keep time.Duration, answer func(n int) (tri
 			return answer(int(n.Add(1)))
 		},
 	}
-	r.outage.log = r.log
+	r.outage = retry.NewOutage(r.log, "")
 	r.hub.begin("epoch", 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 const (
@@ -395,7 +397,7 @@ func (s *sequencer) rest(ctx context.Context) error {
 		if !busy {
 			wait = unrungInterval
 		}
-		if !sleep(ctx, wait) {
+		if !retry.Sleep(ctx, wait) {
 			return context.Cause(ctx)
 		}
 		return nil

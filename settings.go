@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // controlChannel is where the database tells nodes what changed.
@@ -85,7 +87,7 @@ func (s *settings) run(ctx context.Context) {
 	for attempt := 0; ; attempt++ {
 		sub, err := s.engine.Subscribe(ctx, []string{controlChannel}, SubscribeOptions{})
 		if err != nil {
-			if errors.Is(err, ErrClosed) || !sleep(ctx, backoff(attempt)) {
+			if errors.Is(err, ErrClosed) || !retry.Sleep(ctx, backoff(attempt)) {
 				return
 			}
 			continue
@@ -150,7 +152,7 @@ func concernsNamespaces(payload []byte) bool {
 // read reads the namespaces, for as long as it takes: until then the old settings hold. It returns false when ctx ended. A
 // missing grant is waited for elsewhere.
 func (s *settings) read(ctx context.Context) bool {
-	down := outage{log: s.engine.log, what: "reading the namespaces"}
+	down := retry.NewOutage(s.engine.log, "reading the namespaces")
 	for attempt := 0; ; attempt++ {
 		err := s.readOnce(ctx)
 		var privilege *PrivilegeError
@@ -158,7 +160,7 @@ func (s *settings) read(ctx context.Context) bool {
 		case ctx.Err() != nil:
 			return false
 		case err == nil:
-			down.over()
+			down.Over()
 			s.denied = false
 		case errors.As(err, &privilege):
 			if !s.denied {
@@ -166,8 +168,8 @@ func (s *settings) read(ctx context.Context) bool {
 			}
 			s.denied = true
 		default:
-			down.failed(err, attempt)
-			if !sleep(ctx, backoff(attempt)) {
+			down.Failed(err, attempt)
+			if !retry.Sleep(ctx, backoff(attempt)) {
 				return false
 			}
 			continue

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // lookLease is for how long the users of a look are kept from other workers: longer than the application's code may take twice.
@@ -69,7 +71,7 @@ func (w *Worker) claim(ctx context.Context, at time.Time, most int, report *reco
 		}
 	}
 	for round := 1; len(pending) > 0 && round <= lookRounds; round++ {
-		if round > 2 && !sleep(ctx, time.Duration(round)*10*time.Millisecond) { // somebody has them locked, though not for long
+		if round > 2 && !retry.Sleep(ctx, time.Duration(round)*10*time.Millisecond) { // somebody has them locked, though not for long
 			break
 		}
 		left, n, err := l.decideAll(ctx, pending)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/trunkline/trunkline/digest/mail"
 	"github.com/trunkline/trunkline/inbox"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // A try is one attempt at sending a mail. It is this worker's until its lease ends, and what it writes counts only while it is
@@ -318,7 +319,7 @@ func (w *Worker) finish(ctx context.Context, t *try, o outcome, at time.Time, re
 			}
 			break
 		}
-		if ctx.Err() != nil || w.closing.Load() && attempt >= closingAttempts || !sleep(ctx, reconnectWait(attempt)) {
+		if ctx.Err() != nil || w.closing.Load() && attempt >= closingAttempts || !retry.Sleep(ctx, reconnectWait(attempt)) {
 			w.opts.Logger.Error("what became of a mail can't be written; it is tried again, under the same Message-ID", "error", err,
 				"digest", t.id, "phase", string(o.phase), "reply", o.reply)
 			return

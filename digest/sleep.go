@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // ringChannel is where the database rings the inbox's keeper. What it rings for may be due at once.
@@ -81,7 +82,7 @@ func (s *sleeper) wait(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	case <-s.rung:
-		if !sleep(ctx, min(afterRing, d)) {
+		if !retry.Sleep(ctx, min(afterRing, d)) {
 			return false
 		}
 		select {
@@ -123,7 +124,7 @@ func (s *sleeper) listen(ctx context.Context) {
 				}
 				sub.Close()
 			}
-			if ctx.Err() != nil || errors.Is(err, trunkline.ErrClosed) || !sleep(ctx, reconnectWait(attempt)) {
+			if ctx.Err() != nil || errors.Is(err, trunkline.ErrClosed) || !retry.Sleep(ctx, reconnectWait(attempt)) {
 				return
 			}
 		}
@@ -149,7 +150,7 @@ func (s *sleeper) forget(ctx context.Context) error {
 			if err := w.pool.QueryRow(ctx, f.sql, f.before, some).Scan(&removed); err != nil {
 				return fmt.Errorf("remove %s: %w", f.what, err)
 			}
-			if removed >= some && !sleep(ctx, 50*time.Millisecond) {
+			if removed >= some && !retry.Sleep(ctx, 50*time.Millisecond) {
 				return nil
 			}
 		}

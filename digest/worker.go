@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // A Worker finds out who is to be mailed, and mails. Any number of them, in any number of processes, share the work: what one is
@@ -61,7 +63,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	s.listen(ctx)
 	w.forget = s.forget
 	defer func() { w.forget = nil }()
-	down := outage{log: w.opts.Logger, what: "mailing"}
+	down := retry.NewOutage(w.opts.Logger, "mailing")
 	for attempt := 0; ctx.Err() == nil; {
 		err := w.pass(ctx, w.opts.Now, nil)
 		if err == nil && ctx.Err() == nil {
@@ -71,7 +73,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			break
 		}
 		if err == nil {
-			down.over()
+			down.Over()
 			attempt = 0
 			continue
 		}
@@ -79,8 +81,8 @@ func (w *Worker) Run(ctx context.Context) error {
 			return err
 		}
 		w.counters.failures.Add(1)
-		down.failed(explain(ctx, w.pool, err), attempt)
-		if !sleep(ctx, reconnectWait(attempt)) {
+		down.Failed(explain(ctx, w.pool, err), attempt)
+		if !retry.Sleep(ctx, reconnectWait(attempt)) {
 			break
 		}
 		attempt++

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // Options configure an [Inbox]. The zero value is a good default.
@@ -73,7 +74,7 @@ func (i *Inbox) repeat(ctx context.Context, do func() error) error {
 		if err == nil || attempt == maxAttempts || !collided(err) {
 			return i.withRole(ctx, err)
 		}
-		if !sleep(ctx, backoff(attempt)) {
+		if !retry.Sleep(ctx, backoff(attempt)) {
 			return fmt.Errorf("wait for another transaction: %w", context.Cause(ctx))
 		}
 	}

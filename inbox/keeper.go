@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // keeperChannel is where the database rings: there is something to place or to fold. Being a channel like any other, nothing on it
@@ -41,7 +42,7 @@ const (
 type keeper struct {
 	inbox *Inbox
 	rung  chan struct{} // holds one ring
-	down  outage
+	down  retry.Outage
 	waits waits
 
 	// Belong to run.
@@ -67,7 +68,7 @@ type waits struct{ aside, acting, fallback time.Duration }
 func newKeeper(i *Inbox) *keeper {
 	return &keeper{
 		waits: waits{aside: asideWait, acting: actingTime, fallback: fallbackWait},
-		inbox: i, rung: make(chan struct{}, 1), down: outage{log: i.log, what: "keeping the inboxes"}, most: batchMost,
+		inbox: i, rung: make(chan struct{}, 1), down: retry.NewOutage(i.log, "keeping the inboxes"), most: batchMost,
 		ready: make(chan struct{}), barred: make(chan struct{}),
 	}
 }
@@ -151,7 +152,7 @@ func (k *keeper) listen(ctx context.Context) error {
 		} else {
 			k.inbox.log.Debug("listening for notifications anew", "error", err)
 		}
-		if !sleep(ctx, wait) {
+		if !retry.Sleep(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}
@@ -221,19 +222,19 @@ func (k *keeper) look(ctx context.Context) time.Duration {
 		return k.deny(k.inbox.withRole(ctx, err))
 	case err != nil:
 		k.failures.Add(1)
-		k.down.failed(err, k.failed)
+		k.down.Failed(err, k.failed)
 		k.failed++
 		k.most = max(k.most/2, batchLeast) // should it be too much for the time it may take
 		return backoff(k.failed)
 	}
-	k.down.over()
+	k.down.Over()
 	k.failed, k.denied = 0, false
 	if result.busy {
 		// Whoever is at work may have begun before what we were rung for.
 		k.collisions.Add(1)
 		k.acting = time.Time{}
 		k.busy++
-		return k.aside() + jitter(time.Millisecond, busyMost, k.busy)
+		return k.aside() + retry.Wait(time.Millisecond, busyMost, k.busy)
 	}
 	k.busy = 0
 	k.most = min(k.most*2, batchMost)

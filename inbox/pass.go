@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // How much is placed, woken, removed and folded in one transaction, at most; the least is for a database that can't do so much in
@@ -79,7 +81,7 @@ func (i *Inbox) Keep(ctx context.Context, at time.Time) error {
 			return i.withRole(ctx, err)
 		case result.busy:
 			busy++
-			if !sleep(ctx, jitter(time.Millisecond, busyMost, busy)) {
+			if !retry.Sleep(ctx, retry.Wait(time.Millisecond, busyMost, busy)) {
 				return fmt.Errorf("wait for another keeper: %w", context.Cause(ctx))
 			}
 		case !result.more:

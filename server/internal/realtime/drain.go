@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/centrifugal/centrifuge"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // Drain lets nobody else connect, and disconnects those who are, spread over a duration and in no order, with code 3001: they connect
@@ -28,13 +30,13 @@ func (n *Node) Drain(ctx context.Context, spread time.Duration) error {
 		for ; sent < due; sent++ {
 			clients[sent].Disconnect(centrifuge.DisconnectShutdown)
 		}
-		if sent < len(clients) && !pause(ctx, step) {
+		if sent < len(clients) && !retry.Sleep(ctx, step) {
 			break // the rest is Close's
 		}
 	}
 	for n.lib.Hub().NumClients() > 0 {
 		// Those who were connecting when draining began, too.
-		if !pause(ctx, step) {
+		if !retry.Sleep(ctx, step) {
 			return fmt.Errorf("%d clients are still connected: %w", n.lib.Hub().NumClients(), context.Cause(ctx))
 		}
 		for _, client := range n.lib.Hub().Connections() {

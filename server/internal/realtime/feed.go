@@ -12,6 +12,7 @@ import (
 	"github.com/centrifugal/centrifuge"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // A feed hands the messages of one channel to its clients, from a goroutine of its own.
@@ -149,7 +150,7 @@ func (f *feed) renew(cause error) bool {
 			return false
 		default:
 			from, lossless = trunkline.FromNow(), false
-			if !pause(f.ctx, jitter(100*time.Millisecond)) {
+			if !retry.Sleep(f.ctx, jitter(100*time.Millisecond)) {
 				return false
 			}
 			continue

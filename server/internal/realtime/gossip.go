@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // rawMoves is the LISTEN channel on which nodes tell each other who joined and left.
@@ -95,7 +96,7 @@ func (g *gossip) send() {
 			if err := g.notify(part); err != nil {
 				g.node.metrics.gossip.WithLabelValues("dropped").Add(float64(len(part)))
 				g.node.log.Debug("joins and leaves can't be told to other nodes", "error", err)
-				if !pause(g.node.life, jitter(time.Second)) {
+				if !retry.Sleep(g.node.life, jitter(time.Second)) {
 					return
 				}
 			}
@@ -159,7 +160,7 @@ func (g *gossip) listen() {
 	for g.node.life.Err() == nil {
 		sub, err := g.node.engine.Listen(g.node.life, rawMoves)
 		if err != nil {
-			if !pause(g.node.life, jitter(time.Second)) {
+			if !retry.Sleep(g.node.life, jitter(time.Second)) {
 				return
 			}
 			continue

@@ -172,15 +172,3 @@ func (n *Node) participates(ctx context.Context, id *auth.Identity, channel stri
 
 // jitter is a duration between a half and one and a half of d.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
-
-// pause waits and tells whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/centrifugal/centrifuge"
 	"github.com/google/uuid"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 const (
@@ -139,7 +141,7 @@ func (p *presence) run() {
 				p.node.log.Warn("presence can't be written; it will be tried again", "error", err)
 			}
 			failures++
-			if !pause(p.node.life, jitter(min(100*time.Millisecond<<min(failures, 6), 5*time.Second))) {
+			if !retry.Sleep(p.node.life, jitter(min(100*time.Millisecond<<min(failures, 6), 5*time.Second))) {
 				return
 			}
 		}
@@ -240,7 +242,7 @@ func (p *presence) leave(ctx context.Context) {
 
 // clean removes expired rows, of whichever node.
 func (p *presence) clean() {
-	for pause(p.node.life, jitter(p.node.cfg.PresenceExpiry/2)) {
+	for retry.Sleep(p.node.life, jitter(p.node.cfg.PresenceExpiry/2)) {
 		p.forget(time.Now().Add(-p.node.cfg.PresenceExpiry))
 		for {
 			ctx, cancel := context.WithTimeout(p.node.life, patience)

@@ -1,26 +1,30 @@
-package inbox
+package retry_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // Full jitter: anything between nothing and a bound that doubles up to a limit.
-func TestBackoffHasFullJitter(t *testing.T) {
+func TestWaitHasFullJitter(t *testing.T) {
 	t.Parallel()
+	const base, most = 50 * time.Millisecond, 5 * time.Second
 	for attempt, bound := range []time.Duration{
-		20 * time.Millisecond, 40 * time.Millisecond, 80 * time.Millisecond, 160 * time.Millisecond, 320 * time.Millisecond,
-		640 * time.Millisecond, 1280 * time.Millisecond, 2 * time.Second, 2 * time.Second,
+		50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond,
+		800 * time.Millisecond, 1600 * time.Millisecond, 3200 * time.Millisecond, most, most,
 	} {
 		const draws = 4000
 		low, high, sum := time.Hour, time.Duration(0), time.Duration(0)
 		for range draws {
-			d := backoff(attempt)
+			d := retry.Wait(base, most, attempt)
 			low, high, sum = min(low, d), max(high, d), sum+d
 		}
 		// Each bound is missed by chance less than once in 10⁸ runs.
@@ -28,11 +32,26 @@ func TestBackoffHasFullJitter(t *testing.T) {
 			t.Errorf("attempt %d: from %v to %v, mean %v; the bound is %v", attempt, low, high, sum/draws, bound)
 		}
 	}
-	for _, attempt := range []int{63, 64, 1 << 30} {
-		if d := backoff(attempt); d < 0 || d >= backoffMost {
+	for _, attempt := range []int{15, 16, 63, 64, 1 << 30} {
+		if d := retry.Wait(base, most, attempt); d < 0 || d >= most {
 			t.Errorf("attempt %d: %v", attempt, d)
 		}
 	}
+}
+
+func TestSleep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		if !retry.Sleep(t.Context(), time.Minute) || time.Since(began) != time.Minute {
+			t.Errorf("it slept %v", time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if began := time.Now(); retry.Sleep(ctx, time.Minute) || time.Since(began) != time.Second {
+			t.Errorf("after its context had ended it slept %v", time.Since(began))
+		}
+	})
 }
 
 // An outage is one line when it begins, one every half minute, and one when it is over.
@@ -40,7 +59,7 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written bytes.Buffer
-		o := outage{log: slog.New(slog.NewTextHandler(&written, nil)), what: "it"}
+		o := retry.NewOutage(slog.New(slog.NewTextHandler(&written, nil)), "it")
 		lines := func(want int, last string) {
 			t.Helper()
 			text := strings.TrimSpace(written.String())
@@ -52,21 +71,21 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 				t.Errorf("%d lines, want %d with %q at the end:\n%s", len(said), want, last, text)
 			}
 		}
-		o.over()
+		o.Over()
 		lines(0, "")
 		for n := range 29 {
-			o.failed(errors.New("gone"), n)
+			o.Failed(errors.New("gone"), n)
 			time.Sleep(time.Second)
 		}
 		lines(1, "gone")
 		time.Sleep(time.Second)
-		o.failed(errors.New("still gone"), 30)
+		o.Failed(errors.New("still gone"), 30)
 		lines(2, "still gone")
-		o.over()
+		o.Over()
 		lines(3, "failed_for=30s")
-		o.over()
+		o.Over()
 		lines(3, "failed_for=30s")
-		o.failed(errors.New("gone again"), 0)
+		o.Failed(errors.New("gone again"), 0)
 		lines(4, "gone again")
 	})
 }
