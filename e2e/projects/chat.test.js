@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test'
 
 import { openBrowser, people, Somebody } from './lib/people.js'
 import { patience, Program, until } from './lib/program.js'
-import { composer, isSeenTyping, message, onceEach, say, shop, texts } from './lib/scenarios.js'
+import { bothInTheChat, composer, isSeenTyping, message, onceEach, say, shop, texts } from './lib/scenarios.js'
 
 /**
  * @import { Locator, Page } from 'playwright-core'
@@ -203,13 +203,7 @@ test('10,000 messages: what one reads stays where it is while older ones come', 
 })
 
 test('positions that became worthless: pages load all anew by themselves, and nothing is lost or doubled', async () => {
-  const elena = await Somebody.signIn(browser, program.url, people.elena)
-  const jonas = await Somebody.signIn(browser, program.url, people.jonas)
-  const id = await elena.project(shop)
-  for (const someone of [elena, jonas]) {
-    await someone.goto(`/projects/${id}/chat`)
-    await composer(someone.page).waitFor()
-  }
+  const { elena, jonas } = await bothInTheChat(browser, program.url)
   await say(elena.page, 'before the new epoch')
   await message(jonas.page, 'before the new epoch').waitFor()
   await composer(jonas.page).fill('half a thought')
@@ -237,13 +231,7 @@ test('positions that became worthless: pages load all anew by themselves, and no
 test('two nodes on one database: presence, typing, messages and receipts go across', async () => {
   const second = await Program.start(['--database-url', database()])
   try {
-    const elena = await Somebody.signIn(browser, program.url, people.elena)
-    const jonas = await Somebody.signIn(browser, second.url, people.jonas)
-    const id = await elena.project(shop)
-    for (const someone of [elena, jonas]) {
-      await someone.goto(`/projects/${id}/chat`)
-      await composer(someone.page).waitFor()
-    }
+    const { elena, jonas } = await bothInTheChat(browser, program.url, second.url)
     for (const [who, other] of /** @type {const} */ ([[elena, 'Jonas Weber'], [jonas, 'Elena Rossi']])) {
       await who.page.getByRole('img', { name: new RegExp(`^Here now: .*${other}`) }).waitFor()
     }

@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test'
 
 import { openBrowser, people, Somebody } from './lib/people.js'
 import { Program, until } from './lib/program.js'
-import { bar, composer, message, onceEach, say, shop, texts } from './lib/scenarios.js'
+import { bar, bothInTheChat, composer, message, onceEach, say, texts } from './lib/scenarios.js'
 import { Wire } from './lib/wire.js'
 
 /** @type {Program} */
@@ -73,13 +73,7 @@ test('what is missed while the network is away for 20 s arrives once', async () 
 })
 
 test('a server that is killed and started again under open pages loses nothing', async () => {
-  const elena = await Somebody.signIn(browser, program.url, people.elena)
-  const jonas = await Somebody.signIn(browser, program.url, people.jonas)
-  const id = await elena.project(shop)
-  for (const someone of [elena, jonas]) {
-    await someone.goto(`/projects/${id}/chat`)
-    await composer(someone.page).waitFor()
-  }
+  const { elena, jonas } = await bothInTheChat(browser, program.url)
   await say(elena.page, 'first')
   await message(jonas.page, 'first').waitFor()
 

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // What is kept only for a moment: channels of a namespace with a short retention, while all else goes on. Their readers are away
@@ -41,18 +42,18 @@ func (r *runner) publishBrief(ctx context.Context) {
 		conn, err := connectTo(ctx, r.options.URL)
 		for err == nil && ctx.Err() == nil {
 			_, err = conn.Exec(ctx, "SELECT trunkline.publish($1, '1') FROM generate_series(1, $2::integer)", briefChannel(random.IntN(briefChannels)), 1+random.IntN(20))
-			sleep(ctx, time.Duration(random.IntN(60))*time.Millisecond)
+			retry.Sleep(ctx, time.Duration(random.IntN(60))*time.Millisecond)
 		}
 		if conn != nil {
 			closeNow(ctx, conn)
 		}
-		sleep(ctx, 50*time.Millisecond)
+		retry.Sleep(ctx, 50*time.Millisecond)
 	}
 }
 
 // awaitBrief waits until retention has removed everything of those channels.
 func (r *runner) awaitBrief(ctx context.Context, conn *pgx.Conn) error {
-	for deadline := time.Now().Add(patience); ; sleep(ctx, 50*time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; retry.Sleep(ctx, 50*time.Millisecond) {
 		var left int
 		err := conn.QueryRow(ctx, "SELECT count(*) FROM trunkline.message WHERE channel LIKE $1", briefNamespace+":%").Scan(&left)
 		if err != nil || left == 0 {
@@ -105,7 +106,7 @@ func (n *node) visitBrief(ctx context.Context, channel string, random *rand.Rand
 		case err != nil:
 			n.fail("%q ended: %v", channel, err)
 		}
-		sleep(ctx, time.Duration(random.IntN(4000))*time.Millisecond)
+		retry.Sleep(ctx, time.Duration(random.IntN(4000))*time.Millisecond)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // RunCalm lets writers write in rounds, while nothing fails, and verifies. A round begins when everything before is in the
@@ -55,7 +57,7 @@ func RunCalm(ctx context.Context, o Options) (*Report, error) {
 		if err := r.awaitLog(ctx, conn); err != nil {
 			return r.report(), err
 		}
-		sleep(ctx, time.Duration(random.IntN(400))*time.Millisecond)
+		retry.Sleep(ctx, time.Duration(random.IntN(400))*time.Millisecond)
 	}
 	r.note(fmt.Sprintf("writing ended after %d rounds", round))
 	return r.judge(ctx)
@@ -74,10 +76,10 @@ func (r *runner) storm(ctx context.Context, writers []*writer, straggler *writer
 			}
 		})
 	}
-	sleep(ctx, time.Duration(20+straggler.random.IntN(100))*time.Millisecond)
+	retry.Sleep(ctx, time.Duration(20+straggler.random.IntN(100))*time.Millisecond)
 	straggler.short(ctx, func() {
 		writing.Wait()
-		sleep(ctx, time.Duration(100+straggler.random.IntN(900))*time.Millisecond)
+		retry.Sleep(ctx, time.Duration(100+straggler.random.IntN(900))*time.Millisecond)
 	})
 	writing.Wait()
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // A fault is one kind of what can go wrong.
@@ -38,7 +40,7 @@ var faults = []fault{
 	{"stop a node for a while", 2, func(r *runner, ctx context.Context, random *rand.Rand) error {
 		n := r.victim(random, false)
 		n.Signal(syscall.SIGSTOP)
-		sleep(ctx, time.Duration(random.Int64N(int64(min(6*time.Second, r.options.Duration/3)))))
+		retry.Sleep(ctx, time.Duration(random.Int64N(int64(min(6*time.Second, r.options.Duration/3)))))
 		n.Signal(syscall.SIGCONT)
 		return nil
 	}},
@@ -55,7 +57,7 @@ var faults = []fault{
 		if err := r.options.Server.StartAgain(ctx); err != nil {
 			return err
 		}
-		sleep(ctx, time.Duration(random.IntN(800))*time.Millisecond)
+		retry.Sleep(ctx, time.Duration(random.IntN(800))*time.Millisecond)
 		for _, n := range r.nodes {
 			if err := n.Start(); err != nil {
 				return err
@@ -70,7 +72,7 @@ var faults = []fault{
 		if err := r.options.Server.Restart(ctx, "immediate"); err != nil {
 			return err
 		}
-		sleep(ctx, time.Duration(random.IntN(3000))*time.Millisecond)
+		retry.Sleep(ctx, time.Duration(random.IntN(3000))*time.Millisecond)
 		return nil
 	}},
 	{"restart PostgreSQL fast", 1, func(r *runner, ctx context.Context, _ *rand.Rand) error {
@@ -99,7 +101,7 @@ func (r *runner) killNodes(ctx context.Context, random *rand.Rand, nodes ...*Nod
 	for _, n := range nodes {
 		n.Kill()
 	}
-	sleep(ctx, time.Duration(random.IntN(1500))*time.Millisecond)
+	retry.Sleep(ctx, time.Duration(random.IntN(1500))*time.Millisecond)
 	for _, n := range nodes {
 		if err := n.Start(); err != nil {
 			return err
@@ -129,7 +131,7 @@ func (r *runner) strikeFaults(ctx context.Context, random *rand.Rand, duration t
 	deadline := time.Now().Add(duration)
 	order := random.Perm(len(faults))
 	for len(order) > 0 || time.Now().Before(deadline) {
-		sleep(ctx, gap/2+time.Duration(random.Int64N(int64(gap))))
+		retry.Sleep(ctx, gap/2+time.Duration(random.Int64N(int64(gap))))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/trunkline/trunkline"
 	"github.com/trunkline/trunkline/internal/localpg"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // Options of a run.
@@ -127,7 +128,7 @@ func (r *runner) pause(ctx context.Context, random *rand.Rand) {
 	case 1:
 		longest = 150 * time.Millisecond
 	}
-	sleep(ctx, time.Duration(random.Int64N(int64(longest))))
+	retry.Sleep(ctx, time.Duration(random.Int64N(int64(longest))))
 }
 
 // Run lets writers write and faults strike for a while, waits until everybody has everything, and verifies. The error is
@@ -270,7 +271,7 @@ func (r *runner) awaitStats(ctx context.Context) error {
 	for _, n := range r.nodes {
 		// The next line may have been under way.
 		for want := n.Ticks() + 2; n.Ticks() < want; {
-			sleep(ctx, 20*time.Millisecond)
+			retry.Sleep(ctx, 20*time.Millisecond)
 			if ctx.Err() != nil {
 				return fmt.Errorf("node %s is silent: %w", n.cfg.Name, context.Cause(ctx))
 			}
@@ -319,13 +320,5 @@ func (r *runner) showProgress(ctx context.Context) {
 		p := r.report()
 		r.note(fmt.Sprintf("%d messages tried, %d transactions committed, %d deliveries, %d epochs, %d healed; memory: %s",
 			p.Messages, p.Committed, p.Deliveries, p.Epochs, p.Healed, strings.Join(p.Memory, ", ")))
-	}
-}
-
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // settle ends what is prepared, and waits until every subscriber that lasts has everything.
@@ -49,7 +51,7 @@ func (r *runner) settle(ctx context.Context) (*Truth, error) {
 			r.problem("subscribers still lack %d messages after %v: %s", lacking, patience, example)
 			return truth, nil
 		}
-		sleep(ctx, 50*time.Millisecond)
+		retry.Sleep(ctx, 50*time.Millisecond)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -81,7 +83,7 @@ func (r *runner) endPrepared(ctx context.Context, conn *pgx.Conn) error {
 			return fmt.Errorf("%d prepared transactions can't be ended", left)
 		}
 		if !r.prepared.resolveOne(ctx, conn, r.ledger) {
-			sleep(ctx, 20*time.Millisecond)
+			retry.Sleep(ctx, 20*time.Millisecond)
 		}
 	}
 	rows, err := conn.Query(ctx, "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
@@ -118,7 +120,7 @@ func (r *runner) awaitLog(ctx context.Context, conn *pgx.Conn) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("only %d of %d messages are in the log, and none came within %v", logged, stored, patience)
 		}
-		sleep(ctx, 50*time.Millisecond)
+		retry.Sleep(ctx, 50*time.Millisecond)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

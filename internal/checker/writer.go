@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/trunkline/trunkline"
+	"github.com/trunkline/trunkline/internal/retry"
 )
 
 // writerSettings bound what a writer can wait for: another's key, at most.
@@ -59,7 +60,7 @@ func (w *writer) connect(ctx context.Context) bool {
 	}
 	conn, err := connectTo(ctx, w.run.options.URL)
 	if err != nil {
-		sleep(ctx, time.Duration(20+w.random.IntN(100))*time.Millisecond)
+		retry.Sleep(ctx, time.Duration(20+w.random.IntN(100))*time.Millisecond)
 		return false
 	}
 	w.conn = conn
@@ -353,7 +354,7 @@ func (w *writer) publishAlone(ctx context.Context, engine *trunkline.Engine) {
 			if key == "" || ctx.Err() != nil {
 				break
 			}
-			sleep(ctx, 50*time.Millisecond)
+			retry.Sleep(ctx, 50*time.Millisecond)
 		}
 		w.run.pause(ctx, w.random)
 	}

@@ -47,6 +47,24 @@ export async function isSeenTyping(writer, reader, line) {
   })
 }
 
+/**
+ * Signs Elena and Jonas in, each on the site that is named for them, and opens the shop's chat for both.
+ *
+ * @param {Browser} browser
+ * @param {string} hers
+ * @param {string} his
+ */
+export async function bothInTheChat(browser, hers, his = hers) {
+  const elena = await Somebody.signIn(browser, hers, people.elena)
+  const jonas = await Somebody.signIn(browser, his, people.jonas)
+  const id = await elena.project(shop)
+  for (const someone of [elena, jonas]) {
+    await someone.goto(`/projects/${id}/chat`)
+    await composer(someone.page).waitFor()
+  }
+  return { elena, jonas }
+}
+
 /** @param {Page} page @param {string} text */
 export async function say(page, text) {
   await composer(page).fill(text)
