@@ -15,7 +15,7 @@ const (
 	// changesAtOnce says how many seconds' worth may come at once: a list that somebody goes through, or what a page held back while
 	// it had no network.
 	changesAtOnce = 10
-	// pacesKept is how many people are remembered before those who have been quiet are forgotten.
+	// pacesKept is how many people are remembered before those who have been quiet are looked for, to be forgotten.
 	pacesKept = 1000
 )
 
@@ -24,12 +24,13 @@ type paces struct {
 	perSecond int
 	now       func() time.Time
 
-	mu sync.Mutex
-	of map[int64]*rate.Limiter // by person
+	mu       sync.Mutex
+	of       map[int64]*rate.Limiter // by person
+	forgetAt int                     // when there are so many
 }
 
 func newPaces(perSecond int, now func() time.Time) *paces {
-	return &paces{perSecond: perSecond, now: now, of: map[int64]*rate.Limiter{}}
+	return &paces{perSecond: perSecond, now: now, of: map[int64]*rate.Limiter{}, forgetAt: pacesKept}
 }
 
 // take counts a change of somebody's. If it comes too early, it isn't counted, and wait is how many seconds are to pass, at least 1.
@@ -39,7 +40,9 @@ func (p *paces) take(person int64) (wait int, ok bool) {
 	now := p.now()
 	l := p.of[person]
 	if l == nil {
-		p.forget(now)
+		if len(p.of) >= p.forgetAt {
+			p.forget(now)
+		}
 		l = rate.NewLimiter(rate.Limit(p.perSecond), p.perSecond*changesAtOnce)
 		p.of[person] = l
 	}
@@ -49,14 +52,13 @@ func (p *paces) take(person int64) (wait int, ok bool) {
 	return max(1, int(math.Ceil((1-l.TokensAt(now))/float64(p.perSecond)))), false
 }
 
-// forget removes those who may change as much as somebody new, once there are many.
+// forget removes those who may change as much as somebody new. Where most are busy, it isn't worth another look before there are
+// twice as many.
 func (p *paces) forget(now time.Time) {
-	if len(p.of) < pacesKept {
-		return
-	}
 	for person, l := range p.of {
 		if l.TokensAt(now) >= float64(l.Burst()) {
 			delete(p.of, person)
 		}
 	}
+	p.forgetAt = max(pacesKept, 2*len(p.of))
 }
